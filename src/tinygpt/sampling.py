@@ -1,0 +1,58 @@
+"""From logits to the next id, in numpy, so that every engine draws the same samples.
+
+Order as in HF: temperature, top-k, top-p. Randomness is a Philox stream keyed by (seed, sample
+index): the same seed gives the same draws on every machine and engine, and samples of one call do
+not depend on how many there are.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tinygpt.run_config import GenerationConfig
+
+__all__ = ["generator", "next_id", "probabilities"]
+
+Logits = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def generator(seed: int, sample_index: int = 0) -> np.random.Generator:
+    """Return the random stream of one sample."""
+    return np.random.Generator(np.random.Philox(key=[seed % 2**64, sample_index]))
+
+
+def next_id(logits: Logits, settings: GenerationConfig, rng: np.random.Generator) -> int:
+    """Choose the next id; temperature 0 takes the most likely one and draws nothing.
+
+    Args:
+        logits: (V,) float32.
+    """
+    if settings.temperature == 0:
+        return int(logits.argmax())
+    cumulative = probabilities(logits, settings).cumsum()
+    drawn = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+    # Rounding can land on the end of the last step; the last id that can be drawn is then meant.
+    return int(min(drawn, np.searchsorted(cumulative, cumulative[-1])))
+
+
+def probabilities(
+    logits: Logits, settings: GenerationConfig
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the (V,) float64 distribution that `next_id` draws from.
+
+    Top-k keeps every token that ties with the k-th. Top-p keeps the smallest set of most likely
+    tokens whose probabilities sum to at least p (Holtzman et al. 2020, section 3.1).
+    """
+    scores = logits.astype(np.float64)
+    if settings.temperature > 0:
+        scores /= settings.temperature
+    if settings.top_k is not None and settings.top_k < scores.size:
+        scores[scores < np.partition(scores, -settings.top_k)[-settings.top_k]] = -np.inf
+    p = np.exp(scores - scores.max())
+    p /= p.sum()
+    if settings.top_p < 1:
+        order = np.argsort(-p, kind="stable")
+        before = p[order].cumsum() - p[order]  # mass of the more likely tokens
+        p[order[before >= settings.top_p]] = 0
+        p /= p.sum()
+    return p  # type: ignore[no-any-return]

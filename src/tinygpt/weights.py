@@ -1,0 +1,183 @@
+"""Weight files: safetensors read through a memory map, shards, pickles only when allowed.
+
+Reading needs no torch: a file is mapped, its header checked, and every tensor is a numpy view on
+the map, so that opening costs almost nothing and each byte is read from the disk once, when it is
+first used. Writing goes to a temporary name, is flushed to the disk, and then renamed.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from tinygpt.errors import CheckpointError, MachineError
+
+__all__ = ["read_safetensors", "read_weights", "write_safetensors"]
+
+MAX_HEADER_BYTES = 100 * 1000 * 1000
+"""The limit of the safetensors format."""
+
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_NOT_WEIGHTS = {"BOOL": "?", "U8": "u1", "I64": "<i8", "I32": "<i4"}  # mask buffers of old files
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def read_weights(folder: Path, *, allow_pickle: bool = False) -> dict[str, np.ndarray[Any, Any]]:
+    """Read a model folder's tensors: model.safetensors, its shards, or pytorch_model.bin.
+
+    Returns:
+        Names as in the file -> arrays, mapped where the format allows; bf16 becomes float32.
+
+    Raises:
+        CheckpointError: no weights, a damaged file, or only a pickle without `allow_pickle`.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.exists():
+        return read_safetensors(single)
+    if index.exists():
+        return _read_shards(index, allow_pickle=False)
+    pickles = [folder / name for name in _PICKLES if (folder / name).exists()]
+    if not pickles:
+        raise CheckpointError(
+            f"{folder}: no weights (looked for model.safetensors, model.safetensors.index.json "
+            "and pytorch_model.bin)"
+        )
+    if not allow_pickle:
+        raise CheckpointError(
+            f"{folder}: its weights are a pickle ({pickles[0].name}), which can run code when "
+            "opened; if you trust where it comes from, add --allow-pickle"
+        )
+    if pickles[0].suffix == ".bin":
+        return _read_pickle(pickles[0])
+    return _read_shards(pickles[0], allow_pickle=True)
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Map a safetensors file; every tensor is a copy-on-write view on it (bf16: a float32 copy).
+
+    Raises:
+        CheckpointError: a header that is not one, or that does not fit the file.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        n_header = int.from_bytes(file.read(8), "little")
+        if size < 8 or n_header > min(size - 8, MAX_HEADER_BYTES):
+            raise CheckpointError(f"{path}: not a safetensors file, or cut short ({size} bytes)")
+        raw = file.read(n_header)
+    try:
+        header = json.loads(raw, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its safetensors header is damaged: {error}") from None
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: its safetensors header is not an object")
+    header.pop("__metadata__", None)
+    body = np.memmap(path, dtype=np.uint8, mode="c") if size > 8 + n_header else np.empty(0, "u1")
+    body = body[8 + n_header :] if body.size else body
+    arrays, used = {}, 0
+    for name, entry in header.items():
+        arrays[name] = _view(body, name, entry, path)
+        used += arrays[name].size * _item_size(entry["dtype"])
+    if used != size - 8 - n_header:
+        raise CheckpointError(
+            f"{path}: the tensors take {used} bytes, the file holds {size - 8 - n_header}"
+        )
+    return arrays
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write a safetensors file that replaces `path` in one rename, flushed to the disk before.
+
+    Raises:
+        MachineError: the disk refused; what was at `path` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    try:
+        save_file(arrays, temporary, metadata={"format": "pt"})  # transformers 4 wants "format"
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # safetensors leaves 0600
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except Exception as error:  # safetensors has an error class of its own for a full disk
+        temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
+            raise
+        raise MachineError(f"{path} can't be written: {error}; free space or choose another --out") from None
+
+
+def _view(body: np.ndarray[Any, Any], name: str, entry: Any, path: Path) -> np.ndarray[Any, Any]:
+    try:
+        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        numbers = [*shape, start, end]
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
+            raise ValueError("a size or offset is not a whole number")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the entry of tensor {name!r} is damaged: {error}") from None
+    if dtype not in _DTYPES and dtype not in _NOT_WEIGHTS:
+        raise CheckpointError(
+            f"{path}: tensor {name!r} has dtype {dtype}; tinygpt reads {', '.join(_DTYPES)}"
+        )
+    count = 1
+    for n in shape:
+        count *= n  # Python's whole numbers: absurd shapes can't overflow
+    if end - start != count * _item_size(dtype) or end > body.size:
+        raise CheckpointError(
+            f"{path}: tensor {name!r} of shape {shape} does not fit its bytes {start}..{end}"
+        )
+    flat = np.asarray(body[start:end]).view((_DTYPES | _NOT_WEIGHTS)[dtype])
+    if dtype == "BF16":  # the upper half of a float32
+        flat = (flat.astype("<u4") << 16).view("<f4")
+    return flat.reshape(shape)
+
+
+def _item_size(dtype: str) -> int:
+    return np.dtype((_DTYPES | _NOT_WEIGHTS)[dtype]).itemsize
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) != len(pairs):
+        raise ValueError("a key is there twice")
+    return data
+
+
+def _read_shards(index: Path, *, allow_pickle: bool) -> dict[str, np.ndarray[Any, Any]]:
+    try:
+        names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{index}: damaged: {error}") from None
+    tensors: dict[str, np.ndarray[Any, Any]] = {}
+    for name in sorted(names):
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(f"{index}: {name!r} is not the name of a file beside it")
+        path = index.parent / name
+        if not path.exists():
+            raise CheckpointError(f"{index}: the shard {name} is missing; download it again")
+        shard = _read_pickle(path) if allow_pickle else read_safetensors(path)
+        if twice := tensors.keys() & shard.keys():
+            raise CheckpointError(f"{path}: tensor {min(twice)!r} is in another shard too")
+        tensors |= shard
+    return tensors
+
+
+def _read_pickle(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    import torch  # only a pickle needs it
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(state, Mapping):
+            raise TypeError(f"it holds a {type(state).__name__}, not tensors by name")
+        tensors = {
+            name: (t.float() if t.dtype == torch.bfloat16 else t).numpy()
+            for name, t in state.items()
+        }
+    except Exception as error:  # torch raises many kinds; each means that this is no state_dict
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a plain state_dict of tensors: {reason}") from None
+    return tensors
