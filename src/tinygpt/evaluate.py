@@ -115,7 +115,7 @@ def val_loss(
         if not batch:
             continue
         rows = np.stack([ids[i * block_size : (i + 1) * block_size + 1] for i in batch])
-        nats += float(_target_nats(model, rows, block_size).sum())
+        nats += float(_target_nats(model, rows, rows.shape[1] - 1).sum())
         n_tokens += rows[:, 1:].size
         if deadline is not None and deadline():
             break

