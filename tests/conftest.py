@@ -1,10 +1,25 @@
 """Small models and folders that many tests share. Nothing is downloaded."""
 
+import json
+import os
+import string
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tinygpt.model_config import ModelConfig
+
+if TYPE_CHECKING:  # fixtures import what they need, so that tests without torch start fast
+    import torch
+    from transformers import GPT2LMHeadModel
+
+    from tinygpt.model import GPT
+    from tinygpt.tokenizer import BPETokenizer, CharTokenizer
+
+# Workers of pytest-xdist share the cores: more threads than cores make small models crawl.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +43,130 @@ def tiny_config() -> ModelConfig:
         embd_pdrop=0.0,
         attn_pdrop=0.0,
     )
+
+
+def _scale_up(module: "torch.nn.Module", config: ModelConfig, seed: int) -> None:
+    """Draw weights that nothing hides in: wide pre-activations, no LayerNorm at 1 and 0.
+
+    At GPT-2's own scale (0.02) the wrong GELU and swapped biases pass a comparison of logits.
+    Width 32 gets a standard deviation of 0.5, as the matrices of wider models do by sqrt(width).
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in sorted(module.named_parameters()):
+            values = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim > 1:
+                values *= 0.5 * (32 / config.n_embd) ** 0.5
+            else:
+                values = 0.5 * values + ("ln_" in name and name.endswith("weight"))
+            parameter.copy_(values)
+
+
+@pytest.fixture(scope="session")
+def make_gpt() -> Callable[..., "GPT"]:
+    """make_gpt(config, seed=0): a GPT with scaled-up random weights, in eval mode."""
+    from tinygpt.model import GPT
+
+    def make(config: ModelConfig, seed: int = 0) -> "GPT":
+        model = GPT(config)
+        _scale_up(model, config, seed)
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_hf_gpt2() -> Callable[..., "GPT2LMHeadModel"]:
+    """make_hf_gpt2(config, seed=0): transformers' GPT-2 of the same shape, scaled-up weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    def make(config: ModelConfig, seed: int = 0) -> "GPT2LMHeadModel":
+        hf_config = GPT2Config.from_dict(config.to_dict(), attn_implementation="eager")
+        model = GPT2LMHeadModel(hf_config)
+        _scale_up(model, config, seed)
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def open_gpt() -> Callable[..., "GPT"]:
+    """open_gpt(config, tensors): a GPT on the tensors of a HF checkpoint (arrays or torch)."""
+    import torch
+
+    from tinygpt.hf import from_hf
+    from tinygpt.model import GPT
+
+    def build(config: ModelConfig, tensors: Mapping[str, Any]) -> "GPT":
+        with torch.device("meta"):
+            model = GPT(config)
+        state = from_hf(tensors, config, "the test's tensors")
+        state = {name: torch.as_tensor(array).float() for name, array in state.items()}
+        model.load_state_dict(state, strict=False, assign=True)
+        model.tie_weights()
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture
+def tiny_model(tiny_config: ModelConfig, make_gpt: Callable[..., "GPT"]) -> "GPT":
+    return make_gpt(tiny_config)
+
+
+@pytest.fixture
+def hf_gpt2(
+    tiny_config: ModelConfig, make_hf_gpt2: Callable[..., "GPT2LMHeadModel"]
+) -> "GPT2LMHeadModel":
+    return make_hf_gpt2(tiny_config)
+
+
+@pytest.fixture
+def char_tokenizer() -> "CharTokenizer":
+    """50 characters, as many as tiny_config has ids."""
+    from tinygpt.tokenizer import CharTokenizer
+
+    return CharTokenizer.from_text("\n !" + string.ascii_letters[:47])
+
+
+@pytest.fixture(scope="session")
+def byte_bpe() -> Callable[..., "BPETokenizer"]:
+    """byte_bpe(merges): GPT-2's byte-level BPE with few merges, and `<|endoftext|>`."""
+    from tinygpt.tokenizer import BPETokenizer
+
+    def make(merges: list[tuple[str, str]]) -> "BPETokenizer":
+        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        others = [b for b in range(256) if b not in printable]
+        letters = {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
+        vocab = {letters[b]: i for i, b in enumerate([*printable, *others])}
+        for a, b in merges:
+            vocab[a + b] = len(vocab)
+        vocab["<|endoftext|>"] = len(vocab)
+        return BPETokenizer(vocab, merges, {"<|endoftext|>": vocab["<|endoftext|>"]})
+
+    return make
+
+
+@pytest.fixture
+def model_folder(
+    tmp_path: Path, tiny_config: ModelConfig, tiny_model: "GPT", char_tokenizer: "CharTokenizer"
+) -> Path:
+    """A folder with tiny_model, char_tokenizer and both configs, as transformers opens it."""
+    from tinygpt.hf import to_hf
+    from tinygpt.run_config import GenerationConfig
+    from tinygpt.weights import write_safetensors
+
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    tensors = to_hf(tiny_model.state_dict(), tiny_config)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    write_safetensors(folder / "model.safetensors", arrays)
+    for name, config in (
+        ("config.json", tiny_config),
+        ("generation_config.json", GenerationConfig()),
+    ):
+        (folder / name).write_text(json.dumps(config.to_dict(), indent=2), "utf-8")
+    char_tokenizer.save(folder, tiny_config.n_positions)
+    return folder

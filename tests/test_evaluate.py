@@ -15,7 +15,7 @@ from tinygpt.errors import ConfigError, DataError, TokenizerError
 from tinygpt.evaluate import evaluate, n_windows, token_nats, val_loss
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
-from tinygpt.tokenizer import BPETokenizer, CharTokenizer
+from tinygpt.tokenizer import CharTokenizer
 
 LETTERS = "\n abcdefg"
 
@@ -59,17 +59,6 @@ def markov_gpt(transitions: np.ndarray, n_positions: int = 16) -> GPT:
     return model
 
 
-def byte_bpe(merges: list[tuple[str, str]]) -> BPETokenizer:
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [b for b in range(256) if b not in printable]
-    letters = {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
-    vocab = {letters[b]: i for i, b in enumerate([*printable, *others])}
-    for a, b in merges:
-        vocab[a + b] = len(vocab)
-    vocab["<|endoftext|>"] = len(vocab)
-    return BPETokenizer(vocab, merges, {"<|endoftext|>": vocab["<|endoftext|>"]})
-
-
 def text_of(n: int, letters: str = LETTERS, seed: int = 0) -> str:
     return "".join(np.random.default_rng(seed).choice(list(letters), n))
 
@@ -101,7 +90,7 @@ def test_uniform_model_costs_log2_of_its_vocabulary_per_character(characters: st
     assert result.perplexity == pytest.approx(len(set(characters)), rel=1e-6)
 
 
-def test_uniform_bpe_costs_log2_of_its_vocabulary_per_token() -> None:
+def test_uniform_bpe_costs_log2_of_its_vocabulary_per_token(byte_bpe) -> None:
     tokenizer = byte_bpe([("a", "b"), ("ab", "c")])
     text = text_of(300)
     result = evaluate(uniform_gpt(tokenizer.vocab_size), tokenizer, text)
@@ -113,7 +102,7 @@ def test_uniform_bpe_costs_log2_of_its_vocabulary_per_token() -> None:
     assert result.start == "<|endoftext|>"
 
 
-def test_equal_models_under_two_tokenizers_cost_the_same() -> None:
+def test_equal_models_under_two_tokenizers_cost_the_same(byte_bpe) -> None:
     """Bytes as characters or as byte-level BPE ids: the same chain, the same bits per byte."""
     letters, text = "abc", text_of(150, "abc")
     rng = np.random.default_rng(1)
@@ -236,7 +225,7 @@ def test_unknown_characters_are_refused_or_paid_for() -> None:
     assert only.total_nats / math.log(2) == pytest.approx(2 * unknown_bits, rel=1e-6)
 
 
-def test_border_inside_a_token_splits_it() -> None:
+def test_border_inside_a_token_splits_it(byte_bpe) -> None:
     """A prefix that ends inside a joint token is encoded for itself: no byte is scored twice."""
     tokenizer = byte_bpe([("a", "b")])
     model = uniform_gpt(tokenizer.vocab_size)

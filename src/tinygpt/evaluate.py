@@ -249,7 +249,7 @@ def token_nats(
 
 def _windows(n: int, first: int, context: int, stride: int) -> list[tuple[int, int, int]]:
     """Return (begin, end, first target): inputs are begin..end-1, targets up to index `end`."""
-    plan = []
+    plan: list[tuple[int, int, int]] = []
     while first < n:
         # The first window scores all that fits behind the prefix, the later ones `stride` targets.
         end = min(n - 1, max(first, context) if not plan else first + stride - 1)
@@ -265,7 +265,7 @@ def _target_nats(model: GPT, rows: np.ndarray[Any, Any], n_scored: int) -> Nats:
     logits = model.lm_head(hidden).float().flatten(0, 1)  # (B * n_scored, V)
     targets = idx[:, -n_scored:].flatten()
     nats = F.cross_entropy(logits, targets, reduction="none").double()
-    return nats.view(len(rows), n_scored).cpu().numpy()  # type: ignore[no-any-return]
+    return nats.view(len(rows), n_scored).cpu().numpy()
 
 
 def _encode(tokenizer: Tokenizer, prefix: str, text: str) -> tuple[Ids, Ids]:

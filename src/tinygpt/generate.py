@@ -1,8 +1,8 @@
 """The generation loop: prompt in, pieces of text out, over any DecodeSession.
 
 Past the window (product rule, the same in every engine): positions are absolute, so a full cache
-can't slide. When a sequence has n_positions tokens, its last n_positions // 2 are prefilled anew
-from position 0 and generation goes on.
+can't slide. From n_positions tokens one more is drawn; then the last n_positions // 2 tokens, that
+one among them (at least it), are prefilled anew from position 0 and generation goes on.
 """
 
 from collections.abc import Iterator
@@ -122,7 +122,7 @@ def stream_text(
 
 @dataclass(slots=True)
 class _StopStrings:
-    """Lets text through up to the first stop string."""
+    """Lets text through up to the stop string that ends first, however the text is cut."""
 
     stops: tuple[str, ...]
     held: str = ""
@@ -131,10 +131,10 @@ class _StopStrings:
     def push(self, piece: str) -> str:
         """Take a piece; return what can't be part of a stop string any more."""
         self.held += piece
-        at = min((i for stop in self.stops if (i := self.held.find(stop)) >= 0), default=-1)
-        if at >= 0:
+        ends = [(i + len(stop), i) for stop in self.stops if (i := self.held.find(stop)) >= 0]
+        if ends:
             self.found = True
-            certain, self.held = self.held[:at], ""
+            certain, self.held = self.held[: min(ends)[1]], ""
             return certain
         keep = max(
             (

@@ -3,7 +3,7 @@
 Names are HF's already; what differs is the prefix, the orientation of four matrices (HF keeps
 GPT-2's Conv1D, stored as (in, out), where nn.Linear has (out, in)), mask buffers that old files
 carry, and the tied output matrix, which a file holds once. Pure functions on anything with
-`.shape` and `.T` (numpy arrays, torch tensors); nothing is copied.
+`.shape`, `.dtype` and `.T` (numpy arrays, torch tensors); nothing is copied.
 """
 
 import re
@@ -19,7 +19,7 @@ _TRANSPOSED = re.compile(r"\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.
 # Wrappers put their own prefixes before HF's: DataParallel, torch.compile, a module's attribute.
 _NAME = re.compile(
     r"^(?:module\.|_orig_mod\.|model\.|lm\.)*(?:transformer\.)?"
-    r"(?P<name>(?:wte|wpe|ln_f|lm_head|h\.\d+)\..+)$"
+    r"(?P<name>(?:wte|wpe|ln_f|lm_head|h\.\d+)\..+)\Z"
 )
 # Causal masks: buffers of old transformers versions, not to be confused with attn.c_attn.bias.
 _MASK = re.compile(r"^h\.\d+\.attn\.(masked_)?bias$")
@@ -60,7 +60,8 @@ def from_hf(tensors: Mapping[str, Any], config: ModelConfig, where: str) -> dict
         is not tied.
 
     Raises:
-        CheckpointError: a tensor is missing, unknown, twice there or of the wrong shape.
+        CheckpointError: a tensor is missing, unknown, twice there, of the wrong shape or not
+            of floats.
     """
     found: dict[str, Any] = {}
     for key, array in tensors.items():
@@ -73,6 +74,8 @@ def from_hf(tensors: Mapping[str, Any], config: ModelConfig, where: str) -> dict
         name = match["name"] if head else f"transformer.{match['name']}"
         if name in found:
             raise CheckpointError(f"{where}: the tensor {name!r} is there twice (again as {key!r})")
+        if "float" not in str(array.dtype):  # quantised weights would load as nonsense
+            raise CheckpointError(f"{where}: the tensor {key!r} holds {array.dtype}, not floats")
         found[name] = array.T if _TRANSPOSED.search(name) and len(array.shape) == 2 else array
     head = found.pop("lm_head.weight", None)
     expected = expected_shapes(config)
@@ -89,7 +92,8 @@ def from_hf(tensors: Mapping[str, Any], config: ModelConfig, where: str) -> dict
             f"{where}: lm_head.weight is missing, and config.json says tie_word_embeddings: false"
         )
     else:
-        _check({"head": head}, {"head": expected["transformer.wte.weight"]}, where)
+        shape = {"lm_head.weight": expected["transformer.wte.weight"]}
+        _check({"lm_head.weight": head}, shape, where)
         found["lm_head.weight"] = head
     return found
 
@@ -103,9 +107,7 @@ def to_hf(state: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _check(
-    found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], where: str
-) -> None:
+def _check(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], where: str) -> None:
     if missing := [name for name in expected if name not in found]:
         raise CheckpointError(
             f"{where}: {len(missing)} tensor(s) missing, the first is {missing[0]!r}; "

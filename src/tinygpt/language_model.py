@@ -21,7 +21,7 @@ from tinygpt.run_config import GenerationConfig
 from tinygpt.torch_session import TorchSession
 from tinygpt.weights import read_weights
 
-__all__ = ["LanguageModel", "build", "load"]
+__all__ = ["LanguageModel", "build", "load", "untrained"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +40,8 @@ class LanguageModel:
     model: GPT
     notes: tuple[str, ...] = ()
     """One-line warnings about the folder, for the user."""
+    missing_weights: str | None = None
+    """Why the weights are random and how to get the real ones; None where they are real."""
 
     def stream(
         self,
@@ -139,6 +141,41 @@ def load(
         tokenizer=tokenizer,
         model=model.to(picked.device, picked.dtype),
         notes=notes,
+    )
+
+
+def untrained(
+    name: str,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    why: str,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+) -> LanguageModel:
+    """Make a model of a known architecture with random weights, labelled as such.
+
+    Its sizes, its tokenizer and its speed are real; nothing that it predicts is.
+
+    Args:
+        name: what to call it.
+        config: its architecture.
+        tokenizer: its true tokenizer.
+        why: one line: why the weights are missing, and the command that gets them.
+        device, threads: as `load`.
+    """
+    picked = pick_device(device, "float32", threads)
+    return LanguageModel(
+        name=name,
+        path=None,
+        commit=None,
+        config=config,
+        generation_config=GenerationConfig(
+            bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id
+        ),
+        tokenizer=tokenizer,
+        model=GPT(config, torch.Generator().manual_seed(0)).to(picked.device).eval(),
+        missing_weights=why,
     )
 
 

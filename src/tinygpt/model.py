@@ -77,7 +77,9 @@ class _Span:
     is_causal: bool
 
     @classmethod
-    def open(cls, cache: KVCache, slots: Sequence[int], length: int, device: torch.device) -> "_Span":
+    def open(
+        cls, cache: KVCache, slots: Sequence[int], length: int, device: torch.device
+    ) -> "_Span":
         starts = [cache.lengths[slot] for slot in slots]
         even = len(set(starts)) == 1
         mask = None
@@ -190,8 +192,9 @@ class GPT(nn.Module):
     def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        self.transformer = _Body(config)
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        with torch.random.fork_rng(devices=[]):  # what torch's modules draw is overwritten
+            self.transformer = _Body(config)
+            self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.tie_weights()
         if self.transformer.wte.weight.device.type != "meta":
             self._init_weights(generator)
@@ -259,4 +262,3 @@ class GPT(nn.Module):
             else:
                 scale = (2 * self.config.n_layer) ** -0.5 if "c_proj" in name else 1.0
                 parameter.normal_(0.0, std * scale, generator=generator)
-

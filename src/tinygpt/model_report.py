@@ -252,7 +252,7 @@ def _sample(lm: LanguageModel, prompt: str, seed: int) -> str:
         temperature=SAMPLE_TEMPERATURE,
         top_k=None,
         top_p=1.0,
-        max_new_tokens=SAMPLE_CHARACTERS,
+        max_new_tokens=4 * SAMPLE_CHARACTERS,  # a BPE token may be a quarter of a character
         truncate_prompt=True,
     ):
         text += piece
@@ -282,11 +282,5 @@ def _config_labels(lm: LanguageModel | None, config: ModelConfig) -> dict[str, d
         return {"config.json": count_labels(config.to_dict())}
     for name in files:
         if (lm.path / name).exists():
-            data = read_json(lm.path / name)
-            flat = {
-                k: v
-                for table in ("train", "optim", "corpus", "tokenizer")
-                for k, v in data.get(table, {}).items()
-            }
-            labels[name] = count_labels(flat if name == "training.json" else data)
+            labels[name] = count_labels(read_json(lm.path / name))
     return labels

@@ -31,7 +31,7 @@ class TrainConfig:
 
     block_size: int = 128
     """Length of one training window in tokens; at most the model's n_positions."""
-    batch_size: int = 12
+    batch_size: int = 8
     """Windows per forward pass (micro-batch)."""
     gradient_accumulation_steps: int = 1
     """Micro-batches per optimizer step; the batch of a step is their product."""
@@ -69,22 +69,27 @@ class TrainConfig:
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed={self.seed} is not allowed: 0 <= seed < 2**63")
 
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens trained on in one optimizer step."""
+        return self.batch_size * self.gradient_accumulation_steps * self.block_size
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
     """AdamW and its schedule: linear warm-up, then linear decay over the budget."""
 
-    learning_rate: float = 4e-3
+    learning_rate: float = 5e-3
     """Peak learning rate. Small models take large ones; fine-tuning distilgpt2 wants 5e-5."""
     final_learning_rate: float = 0.0
     """Learning rate at the end of the budget."""
-    warmup_steps: int = 20
+    warmup_steps: int = 30
     """Optimizer steps of linear warm-up."""
     weight_decay: float = 0.1
     """Decoupled weight decay on matrices; never on biases and LayerNorms."""
-    beta1: float = 0.9
+    beta1: float = 0.8
     """AdamW's decay of the first moment."""
-    beta2: float = 0.99
+    beta2: float = 0.995
     """AdamW's decay of the second moment."""
     adam_epsilon: float = 1e-8
     """AdamW's epsilon."""

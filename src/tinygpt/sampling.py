@@ -18,7 +18,8 @@ Logits = np.ndarray[Any, np.dtype[np.float32]]
 
 def generator(seed: int, sample_index: int = 0) -> np.random.Generator:
     """Return the random stream of one sample."""
-    return np.random.Generator(np.random.Philox(key=[seed % 2**64, sample_index]))
+    key = np.array([seed % 2**64, sample_index], dtype=np.uint64)  # a list would become floats
+    return np.random.Generator(np.random.Philox(key=key))
 
 
 def next_id(logits: Logits, settings: GenerationConfig, rng: np.random.Generator) -> int:
@@ -43,12 +44,15 @@ def probabilities(
     Top-k keeps every token that ties with the k-th. Top-p keeps the smallest set of most likely
     tokens whose probabilities sum to at least p (Holtzman et al. 2020, section 3.1).
     """
+    if settings.temperature == 0:
+        return np.eye(1, logits.size, int(logits.argmax()))[0]
     scores = logits.astype(np.float64)
-    if settings.temperature > 0:
+    if settings.top_k is not None and settings.top_k < scores.size:  # temperature keeps the order
+        scores[logits < np.partition(logits, -settings.top_k)[-settings.top_k]] = -np.inf
+    scores -= scores.max()
+    with np.errstate(over="ignore"):  # a tiny temperature: everything below the best is -inf
         scores /= settings.temperature
-    if settings.top_k is not None and settings.top_k < scores.size:
-        scores[scores < np.partition(scores, -settings.top_k)[-settings.top_k]] = -np.inf
-    p = np.exp(scores - scores.max())
+    p = np.exp(scores)
     p /= p.sum()
     if settings.top_p < 1:
         order = np.argsort(-p, kind="stable")

@@ -1,17 +1,17 @@
 """Text to ids and back: one id per character, or GPT-2's byte-level BPE.
 
-Both kinds are lossless and repair nothing: text or an id that a tokenizer can't hold is an error.
-The folder layout is Hugging Face's, so AutoTokenizer opens what `save` writes. We parse those files
-ourselves and take from them vocabulary, merges and special tokens alone; a file that asks for any
-other rule is refused by name. BPE: Sennrich et al. 2016, section 3.2; over bytes: the GPT-2 paper,
-section 2.2. The merging itself is done by the `tokenizers` library.
+Both are lossless and repair nothing: a text or an id that can't be held is an error. The files are
+Hugging Face's, so AutoTokenizer opens what `save` writes; from a file we take vocabulary, merges
+and special tokens alone, and one that asks for other rules is refused by name. BPE: Sennrich et al.
+2016, section 3.2; over bytes: GPT-2 paper, section 2.2. `tokenizers` does the merging.
 """
 
 import codecs
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
+from os.path import isfile  # unlike Path.is_file never an error
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,70 +22,77 @@ from tinygpt.errors import CheckpointError, MachineError, TokenizerError
 
 __all__ = ["BPETokenizer", "CharTokenizer", "TextStream", "Tokenizer", "load_tokenizer"]
 
-EOT = "<|endoftext|>"
-"""GPT-2's one special token: it ends a text."""
-
-MAX_FILE_BYTES = 64 * 2**20
-"""A tokenizer file above this is refused (GPT-2's is 1.4 MB)."""
-
-PIECE_CHARACTERS = 2000
-"""BPE takes a long text in pieces of about this size: several times faster than in one go."""
+_Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
+_EOT = "<|endoftext|>"
+_MAX_FILE_BYTES = 64 * 2**20  # GPT-2's tokenizer.json has 1.4 MB
+_PIECE = 2000  # characters: BPE takes a long text in such pieces, faster and in less memory
 
 # Before a space or newline that follows a non-space. GPT-2's pattern always ends a match there, and
-# its only look-ahead (among whitespace) never crosses it, so pieces cut there give the same ids.
+# its one look-ahead (within whitespace) never crosses it: pieces cut there give the same ids.
 _CUT = re.compile(r"(?<=\S)[ \n]")
+
+# GPT-2's letter for each byte: its own where that is printable, else one from U+0100 on.
+_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_BYTES = {chr(byte): byte for byte in _PRINTABLE}
+_BYTES |= {chr(256 + i): b for i, b in enumerate(sorted({*range(256)} - {*_PRINTABLE}))}
+
+# What a tokenizer.json must say, by model.type. A tuple holds alternatives; null, false, 0 and ""
+# count as the same, and a key left out as right (but for `type`). Nothing else in it changes ids or
+# text: where each byte has an id, a BPE's unk_token never comes up; truncation is up to the caller.
+_SPLIT = {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False}
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+_AFFIXES = {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
+_ALWAYS: dict[str, dict[str, Any]] = {
+    "normalizer": {"type": None},
+    "post_processor": {"type": (None, "ByteLevel", "TemplateProcessing"), "special_tokens": {}},
+}
+_RULES: dict[str, dict[str, dict[str, Any]]] = {
+    "WordLevel": {"pre_tokenizer": _SPLIT, "decoder": {"type": "Fuse"}},
+    "BPE": {
+        "pre_tokenizer": _BYTE_LEVEL,
+        "decoder": {"type": "ByteLevel"},
+        "model": {"dropout": None, "byte_fallback": False, "ignore_merges": False} | _AFFIXES,
+    },
+}
 
 
 class Tokenizer(Protocol):
     """What the rest of tinygpt knows of a tokenizer: ids 0 to V-1, each a run of UTF-8 bytes."""
 
-    @property
-    def kind(self) -> str:
-        """`char` or `bpe`."""
-
-    @property
-    def vocab_size(self) -> int:
-        """V, the number of ids."""
-
-    @property
-    def eot_id(self) -> int | None:
-        """Id of `<|endoftext|>`, or None where there is none."""
+    kind: str  # "char" or "bpe"
+    vocab_size: int  # V
+    eot_id: int | None  # id of <|endoftext|>, which ends a text; None where there is none
 
     @property
     def token_bytes(self) -> tuple[bytes, ...]:
-        """The UTF-8 bytes of each id; joined over `encode(text)` they are `text.encode()`."""
+        """The UTF-8 bytes of each id: joined over `encode(text)` they are `text.encode()`."""
 
     def encode(self, text: str) -> npt.NDArray[np.int32]:
-        """Return the ids of a text, shape (n,); TokenizerError if it can't be held."""
+        """Return the ids of a text, (n,) int32; TokenizerError if it holds what has no id."""
 
-    def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
-        """Return the text of ids; bytes that are not UTF-8 become U+FFFD."""
+    def decode(self, ids: _Ids) -> str:
+        """Return the text; bytes that are not UTF-8 give U+FFFD, a foreign id TokenizerError."""
 
     def save(self, folder: Path, n_positions: int) -> None:
-        """Write the files that AutoTokenizer reads; n_positions is the model's context."""
+        """Write what AutoTokenizer reads; n_positions is the model's context in tokens."""
 
 
 class CharTokenizer:
-    """One id per character: id i is the i-th of the known characters in code point order.
+    r"""One id per character: id i is the i-th of the known characters, in code point order.
 
-    A character is a Unicode code point, so "\\r\\n" is two and an emoji may be several. There are no
-    special tokens: 65 characters make a vocabulary of 65, and no id ends a text.
+    A character is a code point: "\r\n" is two, an emoji may be several. There are no special
+    tokens, so 65 characters make a vocabulary of 65, and no id ends a text.
     """
 
     kind = "char"
     eot_id: int | None = None
 
     def __init__(self, characters: str) -> None:
-        """Take the known characters: distinct, in code point order (`from_text` sees to that).
-
-        Raises:
-            TokenizerError: none, repeated, unsorted, or a lone surrogate (no UTF-8 holds it).
-        """
-        if not characters:
-            raise TokenizerError("no characters: a tokenizer needs a text of at least one character")
-        if characters != "".join(sorted(set(characters))):
+        """Take distinct characters in code point order, or raise a TokenizerError."""
+        if not characters or characters != "".join(sorted(set(characters))):
             raise TokenizerError(
-                "the characters repeat or are not in code point order; use CharTokenizer.from_text"
+                f"characters {characters[:20]!r} are none, repeated or not in code point order; "
+                "CharTokenizer.from_text makes them from a text that is not empty"
             )
         _refuse_surrogates(characters)
         self.characters = characters
@@ -93,7 +100,7 @@ class CharTokenizer:
 
     @classmethod
     def from_text(cls, text: str) -> "CharTokenizer":
-        """Make the tokenizer of a corpus: its distinct characters."""
+        """Make the tokenizer of a corpus from its distinct characters."""
         return cls("".join(sorted(set(text))))
 
     @cached_property
@@ -101,196 +108,287 @@ class CharTokenizer:
         """The UTF-8 bytes of each id."""
         return tuple(character.encode() for character in self.characters)
 
-    def unknown(self, text: str) -> str:
-        """Return the distinct characters of a text that have no id, in code point order."""
-        return "".join(sorted(set(text) - set(self.characters)))
-
-    def known_mask(self, text: str) -> npt.NDArray[np.bool_]:
-        """Return for each character whether it has an id, shape (len(text),)."""
-        return np.asarray(self._look_up(text) >= 0)
-
-    def encode(self, text: str) -> npt.NDArray[np.int32]:
-        """Return the ids of a text, shape (len(text),) int32.
-
-        Raises:
-            TokenizerError: a character without an id, with its place.
-        """
-        ids = self._look_up(text)
-        if ids.size and ids.min() < 0:
-            index = int(np.argmin(ids))
-            others = self.unknown(text).replace(text[index], "")
-            more = f"; also unknown: {others[:20]!r}" if others else ""
-            raise TokenizerError(
-                f"{_place(text, index)} is not one of the tokenizer's {self.vocab_size} "
-                f"characters{more}; take it out, or train on a text that holds it"
-            )
-        return ids
-
-    def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
-        """Return the text of ids.
-
-        Raises:
-            TokenizerError: an id outside 0 to V-1.
-        """
-        points = _code_points(self.characters)[_checked(ids, self.vocab_size)]
-        return points.tobytes().decode("utf-32-le")
-
-    def save(self, folder: Path, n_positions: int) -> None:
-        """Write tokenizer.json (WordLevel) and tokenizer_config.json.
-
-        AutoTokenizer then gives the same ids, and fails too on a character without an id.
-
-        Raises:
-            MachineError: the folder can't be written.
-        """
-        vocab = {character: i for i, character in enumerate(self.characters)}
-        model = {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}
-        steps = {"pre_tokenizer": _CHAR_SPLIT, "post_processor": None, "decoder": {"type": "Fuse"}}
-        _write_json(folder / "tokenizer.json", _tokenizer_json([], steps, model))
-        config = _config("PreTrainedTokenizerFast", n_positions)
-        _write_json(folder / "tokenizer_config.json", config)
-
     @cached_property
     def _table(self) -> npt.NDArray[np.int32]:
-        # Code point -> id, or -1. The last row is -1 too: look-ups beyond the end are clipped to it.
+        # Code point -> id or -1. So is the last row, to which look-ups past the end are clipped.
         points = _code_points(self.characters)
         table = np.full(int(points[-1]) + 2, -1, dtype=np.int32)
         table[points] = np.arange(self.vocab_size)
         return table
 
-    def _look_up(self, text: str) -> npt.NDArray[np.int32]:
-        return self._table.take(_code_points(text), mode="clip")
+    def unknown(self, text: str) -> str:
+        """Return the distinct characters of a text that have no id, in code point order."""
+        return "".join(sorted(set(text) - set(self.characters)))
+
+    def known_mask(self, text: str) -> npt.NDArray[np.bool_]:
+        """Return for each character whether it has an id, (len(text),) bool."""
+        return self._table.take(_code_points(text), mode="clip") >= 0
+
+    def encode(self, text: str) -> npt.NDArray[np.int32]:
+        """Return the ids, (len(text),) int32; TokenizerError for a character without one."""
+        ids = self._table.take(_code_points(text), mode="clip")
+        if ids.size and ids.min() < 0:
+            raise TokenizerError(
+                f"{_place(text, int(ids.argmin()))} is not one of the tokenizer's "
+                f"{self.vocab_size} characters; take it out, or train on a text that holds it"
+            )
+        return ids
+
+    def decode(self, ids: _Ids) -> str:
+        """Return the text of ids; TokenizerError for an id outside 0 to V-1."""
+        points = _code_points(self.characters)[_checked(ids, self.vocab_size)]
+        return points.tobytes().decode("utf-32-le")
+
+    def save(self, folder: Path, n_positions: int) -> None:
+        """Write tokenizer.json and tokenizer_config.json; MachineError if that fails."""
+        # <unk> has no id, so AutoTokenizer too fails on an unknown character.
+        vocab = {character: i for i, character in enumerate(self.characters)}
+        model = {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}
+        steps = {"pre_tokenizer": _SPLIT, "decoder": {"type": "Fuse"}, "model": model}
+        _write(folder / "tokenizer.json", {"version": "1.0", "added_tokens": [], **steps})
+        _write_config(folder, n_positions, {})
 
 
 class BPETokenizer:
     """GPT-2's byte-level BPE: an id is a run of UTF-8 bytes, often a word with its leading space.
 
-    A token may be part of a character: only joined bytes are sure to be text again (`TextStream`).
-    The text `<|endoftext|>` becomes its one id, as with transformers. Every one of the 256 bytes
-    has an id, so any text that UTF-8 can hold is encoded.
+    A token may be part of a character, so only joined tokens are sure to be text (`TextStream`).
+    Each of the 256 bytes has an id: every text is held, except lone surrogates, which have no
+    UTF-8. The text `<|endoftext|>` becomes its one id, as with transformers.
     """
 
     kind = "bpe"
 
     def __init__(
-        self,
-        vocab: dict[str, int],
-        merges: list[tuple[str, str]],
-        special_tokens: dict[str, int],
+        self, vocab: dict[str, int], merges: list[tuple[str, str]], special_tokens: dict[str, int]
     ) -> None:
-        """Check the parts and build the tokenizer.
+        """Check the parts against each other, or raise a TokenizerError.
 
         Args:
-            vocab: token -> id, tokens in GPT-2's byte letters (a space is `Ġ`); may already hold
-                the special tokens. Together their ids are 0 to V-1.
-            merges: pairs of tokens to join, the first pair first.
-            special_tokens: literal text -> id; found in a text before anything else.
-
-        Raises:
-            TokenizerError: parts that contradict each other or are not byte-level.
+            vocab: token -> id, spelled in GPT-2's byte letters (a space is `Ġ`). It may hold the
+                special tokens too; the ids of both together are 0 to V-1.
+            merges: pairs of tokens that join into one, the first to be joined first.
+            special_tokens: literal text -> id, found in a text before anything else.
         """
         every = vocab | special_tokens
         _check_ids(every)
-        _check_bpe(every.keys() - special_tokens.keys(), merges, special_tokens)
+        _check_bpe(every.keys() - special_tokens.keys(), merges)
+        for token in special_tokens:
+            _refuse_surrogates(token)
         self._vocab = dict(sorted(every.items(), key=lambda item: item[1]))
         self._merges = merges
-        self._special = dict(sorted(special_tokens.items(), key=lambda item: item[1]))
-        self._cuttable = not any(_CUT.search(token) for token in special_tokens)
+        self._special = {t: i for t, i in self._vocab.items() if t in special_tokens}
         self.vocab_size = len(every)
-        self.eot_id = special_tokens.get(EOT)
+        self.eot_id = special_tokens.get(_EOT)
 
     @cached_property
     def _library(self) -> Any:
-        # Imported here, so that a character model does not pay for it.
-        import tokenizers
-        from tokenizers.models import BPE
-        from tokenizers.pre_tokenizers import ByteLevel
+        import tokenizers  # here, so that a character model does not pay for it
 
-        library = tokenizers.Tokenizer(BPE(vocab=self._vocab, merges=self._merges))
-        library.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=True)
-        added = [tokenizers.AddedToken(text, normalized=False) for text in self._special]
-        library.add_special_tokens(added)
+        library = tokenizers.Tokenizer(tokenizers.models.BPE(self._vocab, self._merges))
+        library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        library.decoder = tokenizers.decoders.ByteLevel()
+        special = [tokenizers.AddedToken(token, normalized=False) for token in self._special]
+        library.add_special_tokens(special)
         return library
 
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:
-        """The UTF-8 bytes of each id, possibly part of a character; a special token's literal."""
+        """The bytes of each id, maybe part of a character; of a special token, its literal text."""
         return tuple(
-            token.encode() if token in self._special else bytes(_BYTES[letter] for letter in token)
+            token.encode() if token in self._special else bytes(map(_BYTES.__getitem__, token))
             for token in self._vocab
         )
 
     def encode(self, text: str) -> npt.NDArray[np.int32]:
-        """Return the ids of a text, shape (n,) int32.
-
-        Raises:
-            TokenizerError: a lone surrogate, with its place (it has no UTF-8).
-        """
+        """Return the ids of a text, (n,) int32; TokenizerError for a lone surrogate."""
         _refuse_surrogates(text)
-        pieces = self._pieces(text)
+        pieces, start = [], 0
+        cuttable = not any(_CUT.search(token) for token in self._special)
+        while cuttable and (cut := _CUT.search(text, start + _PIECE)):
+            pieces.append(text[start : cut.start()])
+            start = cut.start()
+        pieces.append(text[start:])
         ids: list[npt.NDArray[np.int32]] = []
-        for start in range(0, len(pieces), 64):  # in batches, so that memory stays small
-            batch = pieces[start : start + 64]
+        for first in range(0, len(pieces), 64):  # what the library returns is large
+            batch = pieces[first : first + 64]
             found = self._library.encode_batch_fast(batch, add_special_tokens=False)
             ids += [np.array(piece.ids, dtype=np.int32) for piece in found]
         return np.concatenate(ids)
 
-    def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
-        """Return the text of ids; bytes that are not UTF-8 become U+FFFD.
-
-        Raises:
-            TokenizerError: an id outside 0 to V-1.
-        """
+    def decode(self, ids: _Ids) -> str:
+        """Return the text of ids; TokenizerError for an id outside 0 to V-1."""
         checked = _checked(ids, self.vocab_size).tolist()
         return b"".join(map(self.token_bytes.__getitem__, checked)).decode("utf-8", "replace")
 
     def save(self, folder: Path, n_positions: int) -> None:
-        """Write tokenizer.json, tokenizer_config.json, and vocab.json and merges.txt.
-
-        Raises:
-            MachineError: the folder can't be written.
-        """
-        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        added = [{"id": i, "content": t, **flags, "special": True} for t, i in self._special.items()]
+        """Write tokenizer.json, its config, vocab.json and merges.txt; MachineError on failure."""
+        _write(folder / "tokenizer.json", self._library.to_str())
+        _write(folder / "vocab.json", self._vocab)
         merges = [" ".join(pair) for pair in self._merges]
-        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-        steps = dict.fromkeys(("pre_tokenizer", "post_processor", "decoder"), byte_level)
-        model = {"type": "BPE", **_BPE_SETTINGS, "vocab": self._vocab, "merges": merges}
-        _write_json(folder / "tokenizer.json", _tokenizer_json(added, steps, model))
-        # GPT2Tokenizer would add the token that ends a text to a vocabulary that lacks it.
-        known = EOT in self._special
-        config = _config("GPT2Tokenizer" if known else "PreTrainedTokenizerFast", n_positions)
-        if known:
-            config |= {"add_prefix_space": False, "errors": "replace"}
-            config |= dict.fromkeys(("bos_token", "eos_token", "unk_token"), EOT)
-        _write_json(folder / "tokenizer_config.json", config)
-        _write_json(folder / "vocab.json", self._vocab)
         _write(folder / "merges.txt", "\n".join(["#version: 0.2", *merges, ""]))
-
-    def _pieces(self, text: str) -> list[str]:
-        pieces, start = [], 0
-        while self._cuttable and (cut := _CUT.search(text, start + PIECE_CHARACTERS)):
-            pieces.append(text[start : cut.start()])
-            start = cut.start()
-        return [*pieces, text[start:]]
+        _write_config(folder, n_positions, self._special)
 
 
 class TextStream:
-    """Turns ids that arrive one by one into text, holding back a character's first bytes."""
+    """Text out of ids that come one by one; the first bytes of a character wait for the others."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._token_bytes = tokenizer.token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token_id: int) -> str:
-        """Return the text that has become certain, often of another length than one character.
-
-        Raises:
-            TokenizerError: an id outside 0 to V-1.
-        """
+        """Return the text that is now certain; TokenizerError for an id outside 0 to V-1."""
         _checked([token_id], len(self._token_bytes))
         return self._decoder.decode(self._token_bytes[token_id])
 
     def finish(self) -> str:
-        """Return what was held back, as U+FFFD, and be ready for a new text."""
+        """Return what still waits, as U+FFFD, and be ready for another text."""
         return self._decoder.decode(b"", final=True)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Open the tokenizer of a model folder: tokenizer.json, else vocab.json and merges.txt.
+
+    Raises:
+        CheckpointError: files missing, damaged, or asking for what tinygpt does not compute.
+    """
+    names = ("tokenizer_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+    path, whole, vocab, merges = (folder / name for name in names)
+    if not isfile(whole) and not (isfile(vocab) and isfile(merges)):
+        raise CheckpointError(
+            f"{folder} has no tokenizer: looked for tokenizer.json, then for vocab.json with "
+            "merges.txt; copy them from where the model came from"
+        )
+    try:
+        settings = json.loads(_read(path)) if isfile(path) else {}
+        for key in ("add_prefix_space", "add_bos_token", "add_eos_token"):
+            if settings.get(key):
+                raise TokenizerError(f"{key} is true")
+        path = whole
+        if isfile(path):
+            return _from_tokenizer_json(json.loads(_read(path)))
+        path = merges
+        lines = [line.rstrip("\r") for line in _read(path).split("\n")]
+        pairs = [line for line in lines if line and not line.startswith("#version")]
+        path = vocab
+        return _bpe(json.loads(_read(path)), pairs, {})
+    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+        ours = isinstance(error, TokenizerError)
+        reason = error if ours else f"not readable as a tokenizer's file ({error!r})"
+        raise CheckpointError(
+            f"{path}: {reason}; tinygpt opens GPT-2's byte-level BPE and its own character files"
+        ) from None
+
+
+def _from_tokenizer_json(data: dict[str, Any]) -> Tokenizer:
+    model, special = data["model"], {}
+    kind = model.get("type", "BPE" if "merges" in model else None)  # GPT-2's own file has no type
+    if kind not in _RULES:
+        raise TokenizerError(f"model.type is {kind!r}")
+    for section, rule in (_ALWAYS | _RULES[kind]).items():
+        _refuse_other(section, data.get(section) or {}, rule)
+    for token in data.get("added_tokens") or []:
+        special[token["content"]] = token["id"]
+        for flag in ("lstrip", "rstrip", "single_word"):
+            if token.get(flag):
+                raise TokenizerError(f"the added token {token['content']!r} asks for {flag}")
+    vocab = model["vocab"]
+    if kind == "BPE":
+        return _bpe(vocab, model["merges"], special)
+    for token in [*special, *(t for t in vocab if len(t) != 1 or t == model.get("unk_token"))]:
+        raise TokenizerError(f"{token!r:.60} is a special token, or not one character")
+    _check_ids(vocab)
+    return CharTokenizer("".join(sorted(vocab, key=vocab.__getitem__)))
+
+
+def _refuse_other(section: str, step: dict[str, Any], rule: dict[str, Any]) -> None:
+    if step.get("type") == "Sequence":  # a sequence of one step is that step
+        steps = next(value for value in step.values() if isinstance(value, list))
+        step = steps[0] if len(steps) == 1 else step
+    for key, right in rule.items():
+        value = step.get(key, None if key == "type" else right)
+        if (value or None) not in (right if isinstance(right, tuple) else (right or None,)):
+            raise TokenizerError(f"{section}.{key} is {value!r:.80}, not {right!r}")
+
+
+def _bpe(vocab: dict[str, int], merges: list[Any], special: dict[str, int]) -> BPETokenizer:
+    pairs = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges]
+    for pair in pairs:
+        if [type(token) for token in pair] != [str, str]:
+            raise TokenizerError(f"the merge {pair!r:.60} is not two tokens")
+    end = {_EOT: vocab[_EOT]} if _EOT in vocab else {}  # special to GPT2Tokenizer in any case
+    return BPETokenizer(vocab, pairs, end | special)
+
+
+def _check_ids(vocab: dict[str, int]) -> None:
+    missing = set(range(len(vocab))) - {i for i in vocab.values() if type(i) is int}
+    if missing:
+        raise TokenizerError(f"no token has id {min(missing)}; {len(vocab)} tokens count from 0")
+
+
+def _check_bpe(plain: set[str], merges: list[tuple[str, str]]) -> None:
+    for token in plain:
+        if not token or not set(token) <= _BYTES.keys():
+            raise TokenizerError(f"the token {token!r:.60} is not spelled in GPT-2's byte letters")
+    if lost := len(_BYTES.keys() - plain):
+        raise TokenizerError(f"{lost} of the 256 bytes have no id, so texts would lose them")
+    for a, b in merges:
+        if not {a, b, a + b} <= plain:
+            raise TokenizerError(f"the merge {a!r} {b!r} takes or makes a token without id")
+
+
+def _checked(ids: _Ids, vocab_size: int) -> npt.NDArray[np.int64]:
+    array = np.asarray(ids)
+    if array.size and (array.ndim != 1 or array.dtype.kind not in "iu"):
+        raise TokenizerError(f"ids are a row of whole numbers, not {array.dtype} {array.shape}")
+    for place in np.flatnonzero((array < 0) | (array >= vocab_size))[:1]:
+        raise TokenizerError(
+            f"id {array[place]} (the ids' number {place}) is outside 0 to {vocab_size - 1}; "
+            "ids mean something only to the tokenizer that made them"
+        )
+    return array.astype(np.int64)
+
+
+def _code_points(text: str) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def _place(text: str, index: int) -> str:
+    line, column = text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
+    code = f"U+{ord(text[index]):04X}"
+    return f"{text[index]!r} ({code}) at line {line}, column {column} (index {index})"
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        place = _place(text, error.start)
+        raise TokenizerError(f"{place} is half a surrogate pair, which UTF-8 can't hold") from None
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(_MAX_FILE_BYTES + 1)
+    if len(data) > _MAX_FILE_BYTES:
+        raise TokenizerError(f"it has more than {_MAX_FILE_BYTES:,} bytes")
+    return data.decode()
+
+
+def _write(path: Path, data: dict[str, Any] | str) -> None:
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, indent=2)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+    except OSError as error:
+        raise MachineError(f"{path} can't be written: {error.strerror}") from None
+
+
+def _write_config(folder: Path, n_positions: int, special: dict[str, int]) -> None:
+    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if _EOT in special:  # which GPT2Tokenizer would add to a vocabulary that lacks it
+        config = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False}
+        config |= dict.fromkeys(("bos_token", "eos_token", "unk_token"), _EOT)
+    config |= {"model_max_length": n_positions, "clean_up_tokenization_spaces": False}
+    _write(folder / "tokenizer_config.json", config)

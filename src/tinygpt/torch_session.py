@@ -38,12 +38,12 @@ class TorchSession:
         """Append ids and return the logits after each of them, (len(ids), V) float32."""
         idx = torch.tensor([list(ids)], device=self._device)
         rows = self._model(idx, self._cache, [slot])[0]  # (T, V)
-        self._logits[slot] = rows[-1]
+        self._logits[slot] = rows[-1].clone()  # the caller owns what it gets
         return rows.cpu().numpy()  # type: ignore[no-any-return]
 
     def logits(self, slot: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return the scores of the next id of a slot, (V,) float32."""
-        return self._last(slot).cpu().numpy()
+        return self._last(slot).cpu().numpy().copy()  # the caller owns what it gets
 
     def argmax(self, slots: Sequence[int]) -> list[int]:
         """Return the most likely next id of each slot."""

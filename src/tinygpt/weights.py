@@ -5,13 +5,16 @@ the map, so that opening costs almost nothing and each byte is read from the dis
 first used. Writing goes to a temporary name, is flushed to the disk, and then renamed.
 """
 
+import contextlib
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tinygpt.errors import CheckpointError, MachineError
@@ -60,30 +63,27 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """Map a safetensors file; every tensor is a copy-on-write view on it (bf16: a float32 copy).
 
     Raises:
-        CheckpointError: a header that is not one, or that does not fit the file.
+        CheckpointError: a file that can't be read, or a header that does not fit it.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        n_header = int.from_bytes(file.read(8), "little")
-        if size < 8 or n_header > min(size - 8, MAX_HEADER_BYTES):
-            raise CheckpointError(f"{path}: not a safetensors file, or cut short ({size} bytes)")
-        raw = file.read(n_header)
+    raw, body = _map(path)
     try:
-        header = json.loads(raw, object_pairs_hook=_no_duplicates)
+        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its safetensors header is damaged: {error}") from None
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: its safetensors header is not an object")
-    header.pop("__metadata__", None)
-    body = np.memmap(path, dtype=np.uint8, mode="c") if size > 8 + n_header else np.empty(0, "u1")
-    body = body[8 + n_header :] if body.size else body
-    arrays, used = {}, 0
-    for name, entry in header.items():
-        arrays[name] = _view(body, name, entry, path)
-        used += arrays[name].size * _item_size(entry["dtype"])
-    if used != size - 8 - n_header:
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise CheckpointError(f"{path}: the __metadata__ of its header are not texts by name")
+    arrays = {name: _view(body, name, entry, path) for name, entry in header.items()}
+    position = 0
+    for start, end in sorted(tuple(entry["data_offsets"]) for entry in header.values()):
+        if start != position:
+            raise CheckpointError(f"{path}: tensors overlap or leave a gap at byte {position}")
+        position = end
+    if position != body.size:
         raise CheckpointError(
-            f"{path}: the tensors take {used} bytes, the file holds {size - 8 - n_header}"
+            f"{path}: the tensors take {position} bytes, the file holds {body.size}"
         )
     return arrays
 
@@ -95,25 +95,43 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -
         MachineError: the disk refused; what was at `path` is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     try:
         save_file(arrays, temporary, metadata={"format": "pt"})  # transformers 4 wants "format"
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # safetensors leaves 0600
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
         temporary.replace(path)
-    except Exception as error:  # safetensors has an error class of its own for a full disk
-        temporary.unlink(missing_ok=True)
-        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
-            raise
-        raise MachineError(f"{path} can't be written: {error}; free space or choose another --out") from None
+    except (OSError, SafetensorError) as error:  # a full disk is a SafetensorError
+        raise MachineError(
+            f"{path} can't be written: {error}; free space or choose another --out"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # still there only if something failed, Ctrl-C included
+
+
+def _map(path: Path) -> tuple[bytes, np.ndarray[Any, Any]]:
+    """Return the raw header of a safetensors file and the bytes behind it, mapped."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            n_header = int.from_bytes(file.read(8), "little")
+            if 8 + n_header <= size and n_header <= MAX_HEADER_BYTES:
+                raw = file.read(n_header)
+                return raw, np.memmap(file, dtype=np.uint8, mode="c")[8 + n_header :]
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from None
+    raise CheckpointError(f"{path}: not a safetensors file, or cut short ({size} bytes)")
 
 
 def _view(body: np.ndarray[Any, Any], name: str, entry: Any, path: Path) -> np.ndarray[Any, Any]:
     try:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not isinstance(dtype, str) or not isinstance(shape, list):
+            raise TypeError("dtype is not a text or shape not a list")
         numbers = [*shape, start, end]
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
             raise ValueError("a size or offset is not a whole number")
@@ -133,7 +151,12 @@ def _view(body: np.ndarray[Any, Any], name: str, entry: Any, path: Path) -> np.n
     flat = np.asarray(body[start:end]).view((_DTYPES | _NOT_WEIGHTS)[dtype])
     if dtype == "BF16":  # the upper half of a float32
         flat = (flat.astype("<u4") << 16).view("<f4")
-    return flat.reshape(shape)
+    elif not flat.flags.aligned:  # a header of odd length, which old writers made
+        flat = flat.copy()
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # too many dimensions, or an absurd one beside a 0
+        raise CheckpointError(f"{path}: tensor {name!r} of shape {shape}: {error}") from None
 
 
 def _item_size(dtype: str) -> int:
@@ -150,10 +173,10 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _read_shards(index: Path, *, allow_pickle: bool) -> dict[str, np.ndarray[Any, Any]]:
     try:
         names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{index}: damaged: {error}") from None
     tensors: dict[str, np.ndarray[Any, Any]] = {}
-    for name in sorted(names):
+    for name in sorted(names, key=str):
         if not isinstance(name, str) or Path(name).name != name:
             raise CheckpointError(f"{index}: {name!r} is not the name of a file beside it")
         path = index.parent / name
@@ -170,11 +193,14 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     import torch  # only a pickle needs it
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        if not isinstance(state, Mapping):
+        zipped = zipfile.is_zipfile(
+            path
+        )  # files from before torch 1.6 are not, and can't be mapped
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
             raise TypeError(f"it holds a {type(state).__name__}, not tensors by name")
         tensors = {
-            name: (t.float() if t.dtype == torch.bfloat16 else t).numpy()
+            name: (t.float() if t.dtype == torch.bfloat16 else t).detach().numpy()
             for name, t in state.items()
         }
     except Exception as error:  # torch raises many kinds; each means that this is no state_dict

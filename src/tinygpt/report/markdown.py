@@ -1,7 +1,7 @@
 """A Comparison as Markdown that reads well on a forge."""
 
 from tinygpt.comparison import Comparison
-from tinygpt.report.escape import markdown, printable
+from tinygpt.escape import markdown, printable
 from tinygpt.report.rows import footnotes, sections, title
 
 __all__ = ["comparison_markdown", "comparison_table"]

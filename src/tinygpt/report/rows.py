@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from tinygpt.bench import Speed, Spread
 from tinygpt.comparison import Comparison
+from tinygpt.escape import visible
 from tinygpt.model_report import ModelReport
-from tinygpt.report.escape import visible
 
-__all__ = ["Row", "Section", "sections", "footnotes", "title"]
+__all__ = ["Row", "Section", "footnotes", "sections", "title"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,17 @@ def _architecture(models: Sequence[ModelReport]) -> tuple[Row, ...]:
 
 
 def _contents(m: ModelReport) -> str:
-    parts = []
-    for file, labels in m.config_labels.items():
-        counts = ", ".join(f"{n} {label}" for label, n in labels.items())
-        parts.append(f"{file}: {counts}")
-    return "; ".join(parts)
+    """Say where architecture and training settings are written down: the doctor's counts."""
+    config = m.config_labels["config.json"]
+    parts = [f"config.json: {config.get('architecture', 0)} architecture keys"]
+    mixed = config.get("training", 0)
+    parts.append(f"{mixed} training keys" if mixed else "no training key")
+    training = m.config_labels.get("training.json")
+    if training is None:
+        parts.append("training settings are not in the folder")
+    else:
+        parts.append(f"training.json: {training.get('training', 0)} training keys")
+    return "; ".join([", ".join(parts[:2]), parts[2]])
 
 
 def _components(models: Sequence[ModelReport]) -> tuple[Row, ...]:

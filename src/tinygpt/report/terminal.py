@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinygpt.comparison import Comparison
-from tinygpt.report.escape import printable, visible
+from tinygpt.escape import printable, visible
 from tinygpt.report.rows import footnotes, sections, title
 
 __all__ = ["comparison_renderable"]

@@ -9,13 +9,13 @@ _BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u206
 
 
 def printable(text: str) -> str:
-    """Write control and bidi characters as escapes, so that no terminal obeys them.
+    r"""Write control and bidi characters as escapes, so that no terminal obeys them.
 
     Newline and tab stay.
 
     Example:
-        >>> printable("a\\x1b[31mb")
-        'a\\\\x1b[31mb'
+        >>> print(printable("a\x1b[31mb"))
+        a\x1b[31mb
     """
     return "".join(
         c.encode("unicode_escape").decode()

@@ -1,0 +1,76 @@
+"""README.md of a run: the model card, with what it was trained on and how to open it."""
+
+from pathlib import Path
+
+from tinygpt.account import n_params
+from tinygpt.events import Evaluated
+from tinygpt.model_config import ModelConfig
+from tinygpt.run_folder import Recipe
+
+__all__ = ["model_card"]
+
+
+def model_card(folder: Path, config: ModelConfig, recipe: Recipe, final: Evaluated) -> str:
+    """Return the card as Markdown with Hugging Face's front matter (no licence: not ours to name).
+
+    Args:
+        folder: of the run; its name is the model's.
+        config: the architecture.
+        recipe: how it was trained.
+        final: the last measurement.
+    """
+    name, kind = folder.resolve().name, recipe.tokenizer.tokenizer
+    units = "characters" if kind == "char" else "byte-level BPE tokens"
+    made = f"fine-tuned from {recipe.start}" if recipe.start else "trained from scratch"
+    scored = (
+        "all" if final.n_tokens == final.n_total else f"{final.n_tokens:,} of {final.n_total:,}"
+    )
+    rows = {
+        "corpus": recipe.corpus.corpus,
+        "sha256 of the corpus": f"`{recipe.corpus.sha256}`",
+        "trained on": f"{recipe.data['n_train_characters']:,} of "
+        f"{recipe.data['n_characters']:,} characters (the last 10% are held out)",
+        "parameters": f"{n_params(config):,}",
+        "architecture": f"{config.n_layer} layers x {config.n_head} heads, {config.n_embd} wide",
+        "vocabulary": f"{config.vocab_size:,} {units}",
+        "longest context": f"{config.n_positions:,} tokens",
+        "optimizer steps": f"{final.step:,} of {recipe.train.tokens_per_step:,} tokens",
+        "val_loss": f"{final.val_loss:.4f} nats per token ({scored} held-out tokens, "
+        f"disjoint windows of {recipe.train.block_size})",
+    }
+    if final.bits_per_byte is not None:
+        rows["bits per byte"] = (
+            f"{final.bits_per_byte:.4f} (the first 32 KiB of the held-out part, "
+            "stride half the context)"
+        )
+    table = "\n".join(f"| {label} | {value} |" for label, value in rows.items())
+    tags = "\n".join(f"- {tag}" for tag in ("tinygpt", "gpt2", f"tokenizer-{kind}"))
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags:
+{tags}
+---
+
+# {name}
+
+A GPT-2-shaped language model over {units}, {made} with tinygpt {recipe.version}.
+
+| | |
+|---|---|
+{table}
+
+`training.json` holds every setting; `tinygpt train --config {name}` repeats the run.
+val_loss is comparable only between models with this tokenizer; bits per byte between any two.
+
+## How to open it
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{name}")
+model = AutoModelForCausalLM.from_pretrained("{name}")
+```
+
+or `tinygpt sample {name}`, or in Python `tinygpt.load("{name}")`.
+"""

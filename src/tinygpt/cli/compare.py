@@ -1,0 +1,88 @@
+"""`tinygpt compare`: models side by side, in the same units and on the same bytes."""
+
+from pathlib import Path
+
+import click
+
+from tinygpt.cli import console, options
+
+__all__ = ["command"]
+
+
+@click.command(cls=options.Verb)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--text",
+    "text_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A text to score; several may be given. Its first line (at most 256 bytes) is the "
+    "unscored prefix.  [default: the held-out part of the first run's corpus, and python-docs]",
+)
+@click.option(
+    "--bytes",
+    "n_bytes",
+    default="32768",
+    show_default=True,
+    metavar="N|all",
+    help="How much of each text is scored, the same for every model.",
+)
+@click.option(
+    "--unknown",
+    type=click.Choice(["escape", "refuse"]),
+    default="escape",
+    show_default=True,
+    help="Characters that a character model lacks: pay for them by the escape code, or refuse.",
+)
+@click.option(
+    "--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Also write Markdown."
+)
+@options.common("device", "threads", "allow_pickle", "json", "quiet")
+def command(
+    models: tuple[str, ...],
+    text_files: tuple[Path, ...],
+    n_bytes: str,
+    unknown: str,
+    markdown: Path | None,
+    device: str,
+    threads: int,
+    allow_pickle: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Put MODELs side by side: what they are, what they cost, how well they predict.
+
+    A MODEL is a run folder, a Hugging Face folder or a hub name such as distilgpt2.
+    """
+    from tinygpt.comparison import compare, default_texts
+    from tinygpt.model_report import open_model
+    from tinygpt.report import comparison_markdown, comparison_renderable
+    from tinygpt.texts import text_file
+
+    count = options.byte_count(n_bytes)
+    texts = [text_file(path, count) for path in text_files]
+    with console.working(quiet) as tell:
+        opened = []
+        for name in models:
+            tell(f"opening {name}", 0.0)
+            opened.append(
+                open_model(name, device=device, threads=threads, allow_pickle=allow_pickle)
+            )
+        comparison = compare(
+            opened,
+            texts or default_texts(opened, count),
+            escape_unknown=unknown == "escape",
+            progress=tell,
+        )
+    for model in opened:
+        for note in getattr(model, "notes", ()):
+            console.say(f"note: {note}", quiet=quiet)
+    if markdown is not None:
+        console.write_file(markdown, comparison_markdown(comparison))
+        console.say(f"written: {markdown}", quiet=quiet)
+    if as_json:
+        console.json_document(comparison.to_dict())
+    else:
+        console.show(comparison_renderable(comparison))
+    console.next_commands(f"tinygpt inspect {models[0]}", quiet=quiet)

@@ -1,0 +1,188 @@
+"""What the command line prints: data on stdout, everything else on stderr.
+
+Colour and moving bars only where a person looks at a terminal (NO_COLOR, TERM=dumb and pipes get
+plain text). A reader of stdout that goes away ends the verb quietly; one of stderr ends nothing: a
+training run outlives the pipe it logs to. rich is imported where it is used, never for `--help`.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tinygpt.errors import MachineError
+from tinygpt.escape import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from tinygpt.cli.progress import progress_for_training, working
+
+__all__ = [
+    "data",
+    "emphasise",
+    "error",
+    "is_live",
+    "json_document",
+    "next_commands",
+    "printable",
+    "progress_for_training",
+    "rich_console",
+    "say",
+    "short_json",
+    "show",
+    "size",
+    "width",
+    "word",
+    "working",
+    "write_file",
+]
+
+PIPE_WIDTH = 100
+"""Columns of a table that is not shown on a terminal, unless COLUMNS says otherwise."""
+
+_RED, _BOLD, _RESET = "\x1b[1;31m", "\x1b[1m", "\x1b[0m"
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("progress_for_training", "working"):  # they need rich
+        from tinygpt.cli import progress
+
+        return getattr(progress, name)
+    raise AttributeError(f"module 'tinygpt.cli.console' has no attribute {name!r}")
+
+
+def data(text: str) -> None:
+    """Write a text to stdout and flush it; a terminal never gets its control characters.
+
+    Raises:
+        BrokenPipeError: nobody reads any more; `main` then ends quietly.
+        MachineError: the disk behind stdout is full, or the like.
+    """
+    _to_stdout(printable(text) if sys.stdout.isatty() else text)
+
+
+def json_document(value: Any) -> None:
+    """Write the one JSON document of a `--json` verb to stdout; numbers as they are."""
+    data(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def show(*renderables: "RenderableType") -> None:
+    """Write rich tables and texts to stdout, as wide as the terminal."""
+    console = rich_console(sys.stdout)
+    with console.capture() as captured:
+        for renderable in renderables:
+            console.print(renderable)
+    text = captured.get()  # rich's own escapes must pass; whoever made the texts escaped them
+    if not sys.stdout.isatty():
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    _to_stdout(text)
+
+
+def width() -> int:
+    """Return the columns that `show` has."""
+    return rich_console(sys.stdout).width
+
+
+def say(line: str = "", *, quiet: bool = False) -> None:
+    """Write a line to stderr."""
+    if not quiet:
+        _to_stderr(f"{printable(line)}\n")
+
+
+def next_commands(*commands: str, quiet: bool = False) -> None:
+    """Tell on stderr what to run next."""
+    for i, command in enumerate(commands):
+        say(f"{'next:' if i == 0 else '     '} {command}", quiet=quiet)
+
+
+def emphasise(text: str) -> None:
+    """Write a text to stderr in bold, without a newline."""
+    bold = _has_colour(sys.stderr)
+    _to_stderr(f"{_BOLD}{printable(text)}{_RESET}" if bold else printable(text))
+
+
+def error(message: str) -> None:
+    """Write the one red line by which a verb ends."""
+    line = " ".join(printable(message).split())
+    head = f"{_RED}error:{_RESET}" if _has_colour(sys.stderr) else "error:"
+    _to_stderr(f"{head} {line}\n")
+
+
+def short_json(value: object) -> str:
+    """Return a value as JSON shows it, shortened, for a table."""
+    text = json.dumps(value, ensure_ascii=False)
+    return printable(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def size(n_bytes: float) -> str:
+    """Write a number of bytes as 3.1 MiB."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if n_bytes < 1024 or unit == "GiB":
+            break
+        n_bytes /= 1024
+    return f"{n_bytes:,.0f} bytes" if unit == "bytes" else f"{n_bytes:,.1f} {unit}"
+
+
+def word(text: str) -> str:
+    """Quote a text as one word of a shell command."""
+    return shlex.quote(printable(text))
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a report where the user asked for it.
+
+    Raises:
+        MachineError: the file can't be written.
+    """
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as problem:
+        raise MachineError(f"{path} can't be written: {problem.strerror or problem}") from None
+
+
+def is_live(stream: TextIO) -> bool:
+    """Tell whether a person looks at a stream on a terminal that can move the cursor."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def rich_console(stream: TextIO) -> "Console":
+    """Make a rich console on a stream; in a pipe it writes plain text of a fixed width."""
+    from rich.console import Console
+
+    live = is_live(stream)
+    wide = os.environ.get("COLUMNS", "")
+    return Console(
+        file=stream,
+        force_terminal=live,
+        force_interactive=live,
+        highlight=False,
+        soft_wrap=False,
+        width=None if stream.isatty() or wide.isdecimal() else PIPE_WIDTH,
+    )
+
+
+def _has_colour(stream: TextIO) -> bool:
+    return is_live(stream) and not os.environ.get("NO_COLOR")
+
+
+def _to_stdout(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        raise MachineError(
+            f"stdout can't be written: {problem.strerror or problem}; redirect it elsewhere"
+        ) from None
+
+
+def _to_stderr(text: str) -> None:
+    # A log whose reader is gone or whose disk is full must not stop a run that could be saved.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

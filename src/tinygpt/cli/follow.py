@@ -1,0 +1,59 @@
+"""A training run shown from its first event to its end: what train, resume and demo share."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tinygpt.cli import console
+from tinygpt.cli.progress import duration, progress_for_training
+from tinygpt.cli.signals import Stop, stoppable
+from tinygpt.events import Evaluated, Event, Resumed, Saved, Step
+
+__all__ = ["Followed", "follow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """How a run ended."""
+
+    saved: Saved
+    """Its last save."""
+    evaluated: Evaluated | None
+    """Its final figures; None if it was interrupted."""
+    exit_code: int
+    """0, or 130 or 143 if a signal stopped it."""
+
+
+def follow(begin: Callable[[Stop], Iterable[Event]], quiet: bool) -> Followed:
+    """Run a training to its end, with its progress and its outcome on stderr.
+
+    Args:
+        begin: starts it, with the flag that Ctrl-C and SIGTERM set.
+        quiet: show only how to go on after a signal.
+    """
+    saved: Saved | None = None
+    final: Evaluated | None = None
+    elapsed_s = 0.0
+    with stoppable() as stop:
+        for event in progress_for_training(begin(stop), quiet):
+            if isinstance(event, Saved):
+                saved = event
+            elif isinstance(event, Evaluated) and event.final:
+                final = event
+            elif isinstance(event, Resumed):
+                console.say(f"going on from step {event.step:,}", quiet=quiet)
+                if event.warning:
+                    console.say(event.warning, quiet=quiet)
+            if isinstance(event, Step | Evaluated):
+                elapsed_s = event.elapsed_s
+    assert saved is not None  # the last event of every run
+    if saved.reason == "interrupted":
+        console.say(
+            f"interrupted at step {saved.step:,} and saved; go on with: "
+            f"tinygpt resume {console.word(str(saved.path))}"
+        )
+        return Followed(saved, None, stop.exit_code)
+    if final is not None and final.bits_per_byte is not None:
+        bits = f"{final.bits_per_byte:.4f} bits per byte on the first 32 KiB held out"
+        console.say(bits, quiet=quiet)
+    console.say(f"done in {duration(elapsed_s)}, saved in {saved.path}", quiet=quiet)
+    return Followed(saved, final, 0)

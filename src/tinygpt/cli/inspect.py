@@ -1,0 +1,166 @@
+"""`tinygpt inspect MODEL|PRESET`: what an architecture costs, from its config alone.
+
+No weights are opened and no torch is imported; a preset needs no download.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinygpt.account import Account, account
+from tinygpt.cli import console, options
+from tinygpt.doctor import Diagnosis, count_labels, examine
+from tinygpt.model_config import PRESETS, ModelConfig, stray_keys
+from tinygpt.model_folder import read_config, read_json
+from tinygpt.run_config import TrainConfig
+
+__all__ = ["command"]
+
+_NAMES = {
+    "wte": "token embedding (wte)",
+    "wpe": "positions (wpe)",
+    "attention": "attention matrices",
+    "attention_scores": "attention scores",
+    "mlp": "MLP",
+    "layer_norm": "LayerNorm",
+    "lm_head": "output matrix (lm_head)",
+}
+
+
+@click.command(cls=options.Verb)
+@click.argument("model", metavar="MODEL|PRESET")
+@options.add(TrainConfig, only=("batch_size", "block_size"))
+@options.common("json", "quiet")
+def command(model: str, flags: options.Flags, as_json: bool, quiet: bool) -> None:
+    """Show parameters, FLOPs and memory by component, and where each config key belongs.
+
+    PRESET is tinygpt, distilgpt2, gpt2, gpt2-medium, gpt2-large or gpt2-xl.
+    """
+    config, data, path, warnings = _find(model)
+    given = {"block_size": min(TrainConfig().block_size, config.n_positions)}
+    given |= {"batch_size": TrainConfig().batch_size} | flags[TrainConfig]
+    costs = account(config, **given)
+    diagnosis = examine(data)
+    for warning in warnings:
+        console.say(warning, quiet=quiet)
+    if as_json:
+        document = {
+            "name": model,
+            "path": None if path is None else str(path),
+            "config": config.to_dict(),
+            "head_dim": config.head_dim,
+            "account": costs.to_dict(),
+            "keys": [key.to_dict() for key in diagnosis.keys],
+            "stray_keys": stray_keys(data),
+        }
+        console.json_document(document)
+    else:
+        console.show(*_renderables(model, path, config, costs, diagnosis))
+    if path is None:
+        console.next_commands("tinygpt train", quiet=quiet)
+    else:
+        console.next_commands(f"tinygpt bench {console.word(model)}", quiet=quiet)
+
+
+def _find(name: str) -> tuple[ModelConfig, dict[str, Any], Path | None, tuple[str, ...]]:
+    """Return the config, the keys it was read from, the folder, and warnings."""
+    if name in PRESETS and not Path(name).exists() and not (Path("runs") / name).exists():
+        return PRESETS[name], PRESETS[name].to_dict(), None, ()
+    from tinygpt.hub import locate
+
+    found = locate(name)
+    config, warnings = read_config(found.path)
+    return config, read_json(found.path / "config.json"), found.path, warnings
+
+
+def _renderables(
+    name: str, path: Path | None, config: ModelConfig, costs: Account, diagnosis: Diagnosis
+) -> list[Any]:
+    from rich.text import Text
+
+    head = Text(console.printable(name), style="bold")
+    head.append(
+        f"  {config.n_layer} layers x {config.n_head} heads of {config.head_dim}, "
+        f"{config.n_embd} wide, context {config.n_positions:,}, vocabulary {config.vocab_size:,}",
+        style="not bold",
+    )
+    tables = (_component_table(costs), _memory_table(costs), _key_table(diagnosis))
+    return [head, *(part for table in tables for part in ("", table)), *_other_files(path)]
+
+
+def _other_files(path: Path | None) -> list[str]:
+    """Say what the keys of the folder's two other files are: no architecture among them."""
+    lines = []
+    for name in ("generation_config.json", "training.json"):
+        if path is not None and (path / name).is_file():
+            counts = count_labels(read_json(path / name))
+            lines.append(f"{name}: {', '.join(f'{n} {label}' for label, n in counts.items())}")
+    return lines
+
+
+def _component_table(costs: Account) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Parameters and FLOPs", title_justify="left", title_style="bold")
+    table.add_column("component")
+    for column in ("parameters", "share", "FLOPs per token", "share"):
+        table.add_column(column, justify="right", no_wrap=True)
+    parameters, flops = costs.n_params_by_component, costs.flops_per_token_by_component
+    for key, label in _NAMES.items():
+        n, cost = parameters.get(key), flops.get(key)
+        table.add_row(
+            label,
+            "" if n is None else f"{n:,}" if n else "tied to wte",
+            f"{n / costs.n_params:.1%}" if n else "",
+            f"{cost:,}" if cost else "",
+            f"{cost / costs.flops_per_token:.1%}" if cost else "",
+        )
+    table.add_section()
+    table.add_row("total", f"{costs.n_params:,}", "", f"{costs.flops_per_token:,}", "")
+    table.add_row("without embeddings", f"{costs.n_params_non_embedding:,}", "", "", "")
+    table.caption = f"FLOPs of a token that sees {costs.n_positions:,}; a multiply-add is 2"
+    table.caption_justify = "left"
+    return table
+
+
+def _memory_table(costs: Account) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Memory in float32", title_justify="left", title_style="bold")
+    table.add_column("what")
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+
+    def add(what: str, n_bytes: int) -> None:
+        table.add_row(what, f"{n_bytes:,}", console.size(n_bytes))
+
+    add("weights", costs.weights_bytes)
+    add("KV cache of one token", costs.kv_cache_bytes_per_token)
+    add("KV cache of a full context", costs.kv_cache_bytes)
+    table.add_section()
+    window = f"{costs.batch_size:,} x {costs.block_size:,} tokens"
+    add(f"training step of {window}", costs.training_memory_bytes)
+    for part, n_bytes in costs.training_memory_bytes_by_component.items():
+        add(f"  {part}", n_bytes)
+    for part, n_bytes in costs.activation_bytes_by_component.items():
+        add(f"    {part}", n_bytes)
+    return table
+
+
+def _key_table(diagnosis: Diagnosis) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Keys of config.json", title_justify="left", title_style="bold")
+    table.add_column("key", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("is", no_wrap=True)
+    for key in diagnosis.keys:
+        style = "yellow" if "dead" in key.labels else ""
+        table.add_row(
+            Text(console.printable(key.key), style=style),
+            Text(console.short_json(key.value)),
+            Text(", ".join(key.labels), style=style),
+        )
+    return table

@@ -1,0 +1,217 @@
+"""Click options from the config dataclasses: type, default and help of a field are its option's.
+
+A verb gets `flags`, a dict from each class to the fields that were given on the command line, and
+lays them over what a file or a model folder says. No setting is described a second time.
+"""
+
+import functools
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from tinygpt.errors import ConfigError
+from tinygpt.settings import field_docs
+
+__all__ = ["Flags", "Verb", "add", "byte_count", "common"]
+
+Flags = dict[type, dict[str, Any]]
+"""Per config class: the fields given on the command line."""
+
+F = typing.TypeVar("F", bound=Callable[..., Any])
+
+_NAMES = {"stop_strings": "stop"}
+"""Fields whose option has a shorter name."""
+
+_TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
+_METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
+
+_NULLS = ("null", "none")
+
+DEFAULT_BYTES = 32 * 1024
+"""How much of each text is scored unless `--bytes` says otherwise."""
+
+
+class Verb(click.Command):
+    """A command whose `--help` groups the options by the config that they belong to."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section for each config class, the verb's own options first."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
+                title = param.section if isinstance(param, _ConfigOption) else "Options"
+                sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class _ConfigOption(click.Option):
+    """An option that stands for a field of a config class."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+def byte_count(text: str) -> int | None:
+    """Read the value of `--bytes`: a number of 1 or more, or `all` as None.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if text == "all":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(f'bytes="{text}" is not allowed: a number of 1 or more, or all')
+    return int(text)
+
+
+def add(
+    *classes: type,
+    only: Iterable[str] | None = None,
+    without: Iterable[str] = (),
+    defaults: Iterable[Any] = (),
+    show_defaults: bool = True,
+) -> Callable[[F], F]:
+    """Give a verb an option for each field of some config classes, and the argument `flags`.
+
+    Args:
+        classes: frozen dataclasses with a docstring under each field.
+        only: fields that get an option; None for all.
+        without: fields that get none.
+        defaults: an instance of a class, whose values `--help` shows instead of the class's own.
+        show_defaults: False where something else than the class decides.
+    """
+    skipped = set(without)
+    wanted = None if only is None else set(only)
+    shown = {type(config): config for config in defaults}
+    if show_defaults:
+        shown |= {cls: cls() for cls in classes if cls not in shown}
+    owners = {
+        f.name: cls
+        for cls in classes
+        for f in fields(cls)
+        if f.name not in skipped and (wanted is None or f.name in wanted)
+    }
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def verb(*args: Any, **kwargs: Any) -> Any:
+            ctx = click.get_current_context()
+            flags: Flags = {cls: {} for cls in classes}
+            for name, cls in owners.items():
+                value = kwargs.pop(name)
+                if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                    flags[cls][name] = value
+            return function(*args, flags=flags, **kwargs)
+
+        decorated: Any = verb
+        for name, cls in reversed(owners.items()):
+            default = getattr(shown[cls], name) if show_defaults else None
+            decorated = _option(cls, name, default)(decorated)
+        return typing.cast("F", decorated)
+
+    return decorate
+
+
+def common(*names: str) -> Callable[[F], F]:
+    """Give a verb some of the options that many verbs share.
+
+    Names and arguments: device, dtype, threads, quiet; json (`as_json`), allow_pickle, and bytes
+    (`n_bytes`, None for all).
+    """
+
+    def decorate(function: F) -> F:
+        for name in reversed(names):
+            function = _COMMON[name](function)
+        return function
+
+    return decorate
+
+
+_COMMON: dict[str, Callable[[Any], Any]] = {
+    "device": click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="Where to compute: auto, cpu, cuda, cuda:N or mps.",
+    ),
+    "dtype": click.option(
+        "--dtype",
+        default="auto",
+        show_default=True,
+        help="Precision: auto, float32 or bfloat16.",
+    ),
+    "threads": click.option(
+        "--threads",
+        type=click.INT,
+        metavar="INT",
+        default=0,
+        help="CPU threads.  [default: torch's choice]",
+    ),
+    "bytes": click.option(
+        "--bytes",
+        "n_bytes",
+        default=str(DEFAULT_BYTES),
+        show_default=True,
+        metavar="N|all",
+        callback=lambda ctx, param, value: byte_count(value),
+        help="How much of each text is scored.",
+    ),
+    "allow_pickle": click.option(
+        "--allow-pickle",
+        is_flag=True,
+        help="Also open pytorch_model.bin, a pickle; only if you trust where it is from.",
+    ),
+    "json": click.option(
+        "--json", "as_json", is_flag=True, help="Write one JSON document to stdout."
+    ),
+    "quiet": click.option(
+        "--quiet", "-q", is_flag=True, help="Write nothing but errors to stderr."
+    ),
+}
+
+
+def _option(cls: type, name: str, default: Any) -> Callable[[Any], Any]:
+    allowed = typing.get_type_hints(cls)[name]
+    flag = f"--{_NAMES.get(name, name).replace('_', '-')}"
+    kwargs: dict[str, Any] = {
+        "cls": _ConfigOption,
+        "section": f"{cls.__name__.removesuffix('Config')} settings",
+        "help": field_docs(cls)[name],
+        "default": None,
+    }
+    if default is not None and default != ():
+        kwargs["help"] += f"  [default: {_written(default)}]"
+    if allowed is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", name, **kwargs)
+    if typing.get_origin(allowed) is tuple:
+        return click.option(flag, name, multiple=True, metavar="TEXT", **kwargs)
+    if isinstance(allowed, types.UnionType):
+        inner = next(option for option in typing.get_args(allowed) if option in _TYPES)
+        kwargs |= {"metavar": f"{_METAVARS[inner]}|null", "callback": _or_null(_TYPES[inner])}
+        return click.option(flag, name, **kwargs)
+    return click.option(flag, name, type=_TYPES[allowed], metavar=_METAVARS[allowed], **kwargs)
+
+
+def _or_null(inner: Any) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """Return what reads a value of another type, or `null` as None."""
+
+    def read(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+        if value is None or value.lower() in _NULLS:
+            return None
+        return inner.convert(value, param, ctx)
+
+    return read
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else f"{value}"

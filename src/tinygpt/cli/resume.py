@@ -1,0 +1,52 @@
+"""`tinygpt resume RUN`: go on with a run from its newest checkpoint."""
+
+from pathlib import Path
+
+import click
+
+from tinygpt.cli import console, options
+
+__all__ = ["command"]
+
+
+@click.command(cls=options.Verb)
+@click.argument("run")
+@options.common("device", "dtype", "threads", "quiet")
+@click.pass_obj
+def command(
+    started_s: float | None, run: str, device: str, dtype: str, threads: int, quiet: bool
+) -> int:
+    """Continue RUN (a run folder, or its name in runs/) exactly where it stopped.
+
+    What it began with is kept; a run of minutes spends what is left of them.
+    """
+    from tinygpt.cli.follow import follow
+    from tinygpt.device import pick_as_recorded
+    from tinygpt.model_folder import read_json
+    from tinygpt.run_folder import read_recipe
+    from tinygpt.training import resume
+
+    folder = Path(run)
+    if not folder.exists() and folder.name == run and (Path("runs") / run).is_dir():
+        folder = Path("runs") / run
+    recipe = read_recipe(folder)
+    picked = pick_as_recorded(read_json(folder / "environment.json"), device, dtype, threads)
+    console.say(f"run     {folder}, on {recipe.corpus.corpus}", quiet=quiet)
+    console.say(f"device  {picked.why}", quiet=quiet)
+    ended = follow(
+        lambda stop: resume(
+            folder,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            started_s=started_s,
+            stop=stop,
+        ),
+        quiet,
+    )
+    if ended.exit_code == 0:
+        path = console.word(str(folder))
+        console.next_commands(
+            f"tinygpt sample {path}", f"tinygpt compare {path} distilgpt2", quiet=quiet
+        )
+    return ended.exit_code

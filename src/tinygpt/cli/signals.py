@@ -1,0 +1,48 @@
+"""Ctrl-C and SIGTERM while a run trains: the first asks it to save and stop, the second ends it."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tinygpt.cli import console
+
+__all__ = ["Stop", "stoppable"]
+
+
+class Stop:
+    """Callable that tells a run whether to stop."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+    def __call__(self) -> bool:
+        """Return True once a signal has come."""
+        return self.signal_number is not None
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM, 0 without a signal."""
+        return 0 if self.signal_number is None else 128 + self.signal_number
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Catch SIGINT and SIGTERM inside the block and give the flag that they set."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():  # Python allows it only there
+        yield stop
+        return
+
+    def asked(number: int, frame: object) -> None:
+        if stop():
+            raise SystemExit(128 + number)
+        stop.signal_number = number
+        console.say("stopping after this step; once more ends at once, without saving")
+
+    before = {n: signal.signal(n, asked) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

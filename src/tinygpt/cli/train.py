@@ -1,0 +1,225 @@
+"""`tinygpt train`: a new model from a text, or a known one trained further."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinygpt.cli import console, options
+from tinygpt.errors import ConfigError
+from tinygpt.model_config import PRESETS, ModelConfig
+from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from tinygpt.corpora import Corpus
+    from tinygpt.language_model import LanguageModel
+    from tinygpt.run_file import RunFile
+
+__all__ = ["command"]
+
+DEFAULT_MINUTES = 1.0
+
+_FOLLOW_FROM_THE_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id")
+
+
+@click.command(cls=options.Verb)
+@click.option(
+    "--config",
+    metavar="RUN|FILE.toml",
+    help="Settings from a TOML file, or those of an earlier run, which is then repeated. "
+    "Flags go before the file.",
+)
+@click.option("--from", "start", metavar="MODEL", help="Fine-tune this model.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the run; must not exist.  [default: the next free runs/run-NNN]",
+)
+@click.option(
+    "--dropout",
+    type=click.FLOAT,
+    metavar="P",
+    help="Sets --resid-pdrop, --embd-pdrop and --attn-pdrop.",
+)
+@options.add(
+    CorpusConfig,
+    TokenizerConfig,
+    TrainConfig,
+    OptimConfig,
+    ModelConfig,
+    without=("sha256", *_FOLLOW_FROM_THE_TOKENIZER),
+    defaults=(PRESETS["tinygpt"], TrainConfig(minutes=DEFAULT_MINUTES)),
+)
+@options.common("device", "dtype", "threads", "allow_pickle", "quiet")
+@click.pass_obj
+def command(
+    started_s: float | None,
+    flags: options.Flags,
+    config: str | None,
+    start: str | None,
+    out: Path | None,
+    dropout: float | None,
+    device: str,
+    dtype: str,
+    threads: int,
+    allow_pickle: bool,
+    quiet: bool,
+) -> int:
+    """Train a new model, or fine-tune one (--from). Without a budget it takes one minute.
+
+    The run folder is a model folder: sample, evaluate, compare and transformers open it.
+    """
+    from tinygpt.run_file import RunFile, overlaid, read_run_file
+    from tinygpt.run_folder import next_run, refuse_existing
+
+    if dropout is not None:
+        places = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
+        flags[ModelConfig] = dict.fromkeys(places, dropout) | flags[ModelConfig]
+    given = RunFile(
+        model=flags[ModelConfig],
+        tokenizer=flags[TokenizerConfig],
+        corpus=flags[CorpusConfig],
+        train=flags[TrainConfig],
+        optim=flags[OptimConfig],
+        start=start,
+    )
+    settings = overlaid(read_run_file(config) if config else RunFile(), given)
+    _check(settings)
+    folder = next_run() if out is None else out
+    refuse_existing(folder)
+    corpus = _corpus(settings)
+    lm = None
+    if settings.start is not None:
+        from tinygpt.language_model import load
+
+        lm = load(settings.start, device="cpu", allow_pickle=allow_pickle)
+    model_config = _model_config(settings, corpus, lm)
+    train_config = _train_config(settings)
+    _announce(corpus, model_config, train_config, folder, lm, (device, dtype, threads), quiet)
+
+    from tinygpt.cli.follow import follow
+    from tinygpt.training import train
+
+    ended = follow(
+        lambda stop: train(
+            model_config,
+            train_config,
+            corpus,
+            optim_config=_optim_config(settings),
+            tokenizer_config=None if lm else TokenizerConfig(**settings.tokenizer),
+            out=folder,
+            start=lm,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            started_s=started_s,
+            stop=stop,
+        ),
+        quiet,
+    )
+    if ended.exit_code == 0:
+        _suggest(folder, corpus, quiet)
+    return ended.exit_code
+
+
+def _check(settings: "RunFile") -> None:
+    """Refuse impossible settings before anything is fetched."""
+    _train_config(settings)
+    _optim_config(settings)
+    CorpusConfig(**settings.corpus)
+    TokenizerConfig(**settings.tokenizer)
+    if settings.start is None:
+        replace(PRESETS["tinygpt"], **settings.model)
+
+
+def _train_config(settings: "RunFile") -> TrainConfig:
+    config = TrainConfig(**settings.train)
+    if config.minutes is None and config.max_steps is None:
+        return replace(config, minutes=DEFAULT_MINUTES)
+    return config
+
+
+def _optim_config(settings: "RunFile") -> OptimConfig | None:
+    """Return the settings; None, which lets the library choose, where none is given."""
+    if not settings.optim:
+        return None
+    if settings.start is None or "learning_rate" in settings.optim:
+        return OptimConfig(**settings.optim)
+    from tinygpt.training import FINE_TUNING_LEARNING_RATE
+
+    return OptimConfig(**{"learning_rate": FINE_TUNING_LEARNING_RATE} | settings.optim)
+
+
+def _corpus(settings: "RunFile") -> "Corpus":
+    from tinygpt.corpora import load_corpus, load_default_corpus
+
+    if not settings.corpus:
+        return load_default_corpus()
+    config = CorpusConfig(**settings.corpus)
+    return load_corpus(config.corpus, sha256=config.sha256)
+
+
+def _model_config(settings: "RunFile", corpus: "Corpus", lm: "LanguageModel | None") -> ModelConfig:
+    """Return the architecture; what follows from the tokenizer is filled in."""
+    if lm is not None:
+        return ModelConfig(**settings.model) if settings.model else lm.config
+    gpt2 = PRESETS["gpt2"]
+    ids: dict[str, Any] = {"vocab_size": len(set(corpus.text))}
+    if TokenizerConfig(**settings.tokenizer).tokenizer == "gpt2":
+        ids = {name: getattr(gpt2, name) for name in _FOLLOW_FROM_THE_TOKENIZER}
+    for name, value in ids.items():
+        if settings.model.get(name, value) != value:
+            raise ConfigError(
+                f"{name}={settings.model[name]} in the run file, but the tokenizer makes it "
+                f"{value}; leave {name} out"
+            )
+    return replace(PRESETS["tinygpt"], **{**settings.model, **ids})
+
+
+def _announce(
+    corpus: "Corpus",
+    config: ModelConfig,
+    train: TrainConfig,
+    folder: Path,
+    lm: "LanguageModel | None",
+    where: tuple[str, str, int],
+    quiet: bool,
+) -> None:
+    """Say what is about to happen."""
+    from tinygpt.account import n_params
+    from tinygpt.device import pick_device
+
+    if corpus.note:
+        console.say(corpus.note, quiet=quiet)
+    budget = (
+        f"{train.max_steps:,} steps"
+        if train.max_steps is not None
+        else f"{train.minutes:g} min from the start of the command to the final save"
+    )
+    batch = f"{train.batch_size} windows of {train.block_size} tokens"
+    if train.gradient_accumulation_steps > 1:
+        batch = f"{train.gradient_accumulation_steps} x {batch}"
+    lines = {
+        "corpus": f"{corpus.name}, {len(corpus.text):,} characters, {len(set(corpus.text)):,} "
+        f"distinct, sha256 {corpus.sha256[:12]}",
+        "model": f"{n_params(config):,} parameters, {config.n_layer} layers x {config.n_head} "
+        f"heads, {config.n_embd} wide" + (f", fine-tuned from {lm.name}" if lm else ""),
+        "tokens": f"vocabulary {config.vocab_size:,}, context {config.n_positions:,}",
+        "device": pick_device(*where).why,
+        "budget": f"{budget}; {batch} a step",
+        "run": str(folder),
+    }
+    for name, value in lines.items():
+        console.say(f"{name:7} {value}", quiet=quiet)
+
+
+def _suggest(folder: Path, corpus: "Corpus", quiet: bool) -> None:
+    run = console.word(str(folder))
+    first = next((line for line in corpus.text.splitlines() if line.strip()), "")[:40]
+    prompt = console.word(first) if console.printable(first) == first else ""
+    console.next_commands(
+        f"tinygpt sample {run} {prompt}".rstrip(),
+        f"tinygpt compare {run} distilgpt2",
+        quiet=quiet,
+    )

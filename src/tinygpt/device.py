@@ -1,0 +1,150 @@
+"""Which device computes, with which precision and how many CPU threads: picked once, and said.
+
+Weights are float32 on every device. bfloat16, where it is chosen, is the precision of the matrix
+products while training (autocast).
+"""
+
+import os
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from tinygpt import __version__
+from tinygpt.errors import ConfigError, did_you_mean
+
+__all__ = ["DTYPES", "Device", "differences", "environment", "pick_as_recorded", "pick_device"]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Precisions by name."""
+
+_KINDS = ("auto", "cpu", "cuda", "mps")
+_COMPARED = ("torch", "cpu", "device", "dtype", "threads")
+"""Entries of `environment` that must agree for a resumption to be exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where and how to compute."""
+
+    device: torch.device
+    """The torch device."""
+    dtype: torch.dtype
+    """float32 or bfloat16."""
+    threads: int
+    """CPU threads of torch."""
+    why: str
+    """One line for the user: what was taken and why."""
+
+
+def pick_device(device: str = "auto", dtype: str = "auto", threads: int = 0) -> Device:
+    """Choose the device, precision and threads; the threads are set for the whole process.
+
+    Args:
+        device: "cpu", "cuda" (or "cuda:1" ...), "mps"; "auto" takes the first of cuda, mps, cpu
+            that is there.
+        dtype: "float32" or "bfloat16"; "auto" takes bfloat16 on a CUDA device that computes with
+            it, else float32.
+        threads: CPU threads; 0 leaves torch's choice.
+
+    Raises:
+        ConfigError: a device, precision or number of threads that is not to be had here.
+    """
+    chosen, reason = _device(device)
+    precision, why_precision = _dtype(dtype, chosen)
+    if threads < 0:
+        raise ConfigError(f"threads={threads} is not allowed: 0 (torch's choice) or more")
+    if threads:
+        torch.set_num_threads(threads)
+    n_threads = torch.get_num_threads()
+    name = str(precision).removeprefix("torch.")
+    why = f"{chosen} ({reason}), {name} ({why_precision}), {n_threads} CPU thread(s)"
+    return Device(chosen, precision, n_threads, why)
+
+
+def environment(device: Device) -> dict[str, Any]:
+    """Return what a run's figures and its exactness depend on: environment.json."""
+    return {
+        "tinygpt": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "device": str(device.device),
+        "dtype": str(device.dtype).removeprefix("torch."),
+        "threads": device.threads,
+    }
+
+
+def pick_as_recorded(recorded: dict[str, Any], device: str, dtype: str, threads: int) -> Device:
+    """Pick what a run began with, where nothing else is asked for and the machine has it.
+
+    Args:
+        recorded: its `environment`.
+        device, dtype, threads: as `pick_device`.
+
+    Raises:
+        ConfigError: as `pick_device`, of what is asked for.
+    """
+    """Pick what the run began with, where nothing else is asked for and the machine has it."""
+    if not threads and 0 < recorded.get("threads", 0) <= (os.cpu_count() or 1):
+        threads = recorded["threads"]
+    if device != "auto":
+        return pick_device(device, dtype, threads)
+    dtype = recorded.get("dtype", "auto") if dtype == "auto" else dtype
+    try:
+        return pick_device(str(recorded.get("device")), dtype, threads)
+    except ConfigError:  # another machine: `differences` tells
+        return pick_device("auto", "auto", threads)
+
+
+def differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return a line if a run that goes on in another environment can't be bit-exact."""
+    changed = [
+        f"{name} was {recorded.get(name)}, is {now[name]}"
+        for name in _COMPARED
+        if recorded.get(name) != now[name]
+    ]
+    return [f"not bit-exact with the run so far: {', '.join(changed)}"] if changed else []
+
+
+def _device(name: str) -> tuple[torch.device, str]:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda"), f"found {torch.cuda.get_device_name()}"
+        if torch.backends.mps.is_available():
+            return torch.device("mps"), "found Apple's GPU"
+        return torch.device("cpu"), "no GPU found"
+    kind, _, index = name.partition(":")
+    if kind not in _KINDS[1:] or (index and not (kind == "cuda" and index.isdecimal())):
+        near = did_you_mean(name, _KINDS)
+        raise ConfigError(f'device="{name}" is not known{near} (known: {", ".join(_KINDS)})')
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            built = "has no CUDA device" if torch.version.cuda else "is a build without CUDA"
+            raise ConfigError(f'device="{name}": torch {built} here; use --device cpu')
+        if index and int(index) >= torch.cuda.device_count():
+            raise ConfigError(
+                f'device="{name}": there are {torch.cuda.device_count()} CUDA device(s), '
+                "counted from 0"
+            )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f'device="{name}": no Apple GPU here; use --device cpu')
+    return torch.device(name), "as asked"
+
+
+def _dtype(name: str, device: torch.device) -> tuple[torch.dtype, str]:
+    bfloat16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
+    if name == "auto":
+        if device.type == "cuda" and bfloat16:
+            return torch.bfloat16, "the device computes with it"
+        return torch.float32, "the default here"
+    if name not in DTYPES:
+        near = did_you_mean(name, DTYPES)
+        raise ConfigError(f'dtype="{name}" is not known{near} (known: auto, {", ".join(DTYPES)})')
+    if name == "bfloat16" and not bfloat16:
+        raise ConfigError(f'dtype="bfloat16" is not to be had on {device}; use --dtype float32')
+    return DTYPES[name], "as asked"

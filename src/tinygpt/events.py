@@ -1,0 +1,93 @@
+"""What a training run yields: small frozen records. Standard library only."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Evaluated", "Event", "Resumed", "Saved", "Step", "to_line"]
+
+_NOT_LOGGED = ("path", "progress", "bytes_per_s", "eta_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One optimizer step."""
+
+    step: int
+    """Steps taken so far, this one included."""
+    tokens: int
+    """Tokens trained on so far."""
+    elapsed_s: float
+    """Since the start of the verb, earlier sessions of the run included."""
+    loss: float
+    """Training loss of this step before its update, nats per token."""
+    learning_rate: float
+    """Of this step."""
+    grad_norm: float
+    """Global norm of the gradient before clipping."""
+    progress: float
+    """Share of the training that is done, 0 to 1."""
+    bits_per_byte: float
+    """The training loss in bits per byte."""
+    bytes_per_s: float
+    """Text trained on per second."""
+    eta_s: float
+    """Time to the end of the run, estimated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """A measurement on the held-out part."""
+
+    step: int
+    """Steps taken so far."""
+    tokens: int
+    """Tokens trained on so far."""
+    elapsed_s: float
+    """Since the start of the verb, earlier sessions of the run included."""
+    val_loss: float
+    """Nats per token on disjoint windows of block_size."""
+    n_tokens: int
+    """Held-out tokens scored: a fixed sample on the way, all of them at the end."""
+    n_total: int
+    """Held-out tokens there are."""
+    bits_per_byte: float | None
+    """Of the first 32 KiB of the held-out part; only at the end, and where the minutes allow."""
+    final: bool
+    """Whether it is the run's last word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """The run folder holds these weights, and `resume` can go on from here."""
+
+    step: int
+    """Steps taken so far."""
+    path: Path
+    """The run folder."""
+    final: bool
+    """Whether the run is complete."""
+    reason: str
+    """start, scheduled, interrupted or end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """A run goes on from a checkpoint."""
+
+    step: int
+    """Steps taken so far."""
+    path: Path
+    """The run folder."""
+    warning: str | None
+    """One line: what makes it differ from an uninterrupted run, and damaged checkpoints."""
+
+
+Event = Step | Evaluated | Saved | Resumed
+"""Anything that `train` or `resume` yields."""
+
+
+def to_line(event: Event) -> dict[str, Any]:
+    """Return an event as its line in metrics.jsonl: without estimates, paths and nulls."""
+    fields = {k: v for k, v in asdict(event).items() if k not in _NOT_LOGGED and v is not None}
+    return {"event": type(event).__name__.lower(), **fields}

@@ -1,0 +1,180 @@
+"""A model with its optimizer on a device: what one optimizer step does, and nothing of the run.
+
+Dropout draws from a generator seeded by (seed, step, micro-batch), so a step is the same whether
+the run got there in one go or was resumed, and no state of a generator is ever saved.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tinygpt.checkpoint import Checkpoint
+from tinygpt.data import Ids, batch
+from tinygpt.device import Device
+from tinygpt.errors import ConfigError
+from tinygpt.hf import from_hf, to_hf
+from tinygpt.model import GPT
+from tinygpt.model_config import ModelConfig
+from tinygpt.optim import (
+    learning_rate,
+    load_state,
+    make_optimizer,
+    set_learning_rate,
+    state_tensors,
+)
+from tinygpt.run_config import OptimConfig, TrainConfig
+
+__all__ = ["Learner", "Update", "new_model", "trainable"]
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def new_model(config: ModelConfig, seed: int) -> GPT:
+    """Return a model with initial weights that depend on the seed alone."""
+    return GPT(config, torch.Generator().manual_seed(seed))
+
+
+def trainable(config: ModelConfig, state: Mapping[str, Tensor]) -> GPT:
+    """Return a model with its own float32 copy of the weights (which may be mapped or transposed).
+
+    Args:
+        config: the architecture.
+        state: our names -> tensors, checked already.
+    """
+    with torch.device("meta"):
+        model = GPT(config)
+    own = {
+        name: tensor.detach().float().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
+    model.load_state_dict(own, strict=False, assign=True)
+    model.tie_weights()
+    return model
+
+
+class Update(NamedTuple):
+    """What one optimizer step was."""
+
+    loss: float
+    """Nats per token, before the update."""
+    learning_rate: float
+    grad_norm: float
+    """Before clipping."""
+
+
+class Learner:
+    """Trains one model."""
+
+    def __init__(self, model: GPT, config: OptimConfig, device: Device) -> None:
+        self.model = model.to(device.device).train()
+        self.device = device
+        self.config = config
+        self.optimizer = make_optimizer(self.model, config)
+        c = model.config
+        self._has_dropout = max(c.embd_pdrop, c.attn_pdrop, c.resid_pdrop) > 0
+
+    @classmethod
+    def restore(
+        cls, checkpoint: Checkpoint, config: ModelConfig, *, optim: OptimConfig, device: Device
+    ) -> "Learner":
+        """Return the learner that a checkpoint was saved from, bit for bit.
+
+        Raises:
+            CheckpointError: it belongs to another architecture.
+        """
+        where = str(checkpoint.path)
+        state = from_hf(checkpoint.model, config, where)
+        model = trainable(config, {name: torch.from_numpy(a) for name, a in state.items()})
+        learner = cls(model, optim, device)
+        load_state(learner.model, learner.optimizer, checkpoint.optimizer, where)
+        return learner
+
+    def update(
+        self, ids: Ids, train: TrainConfig, step: int, share: float, stopped: Callable[[], bool]
+    ) -> Update | None:
+        """Take one optimizer step.
+
+        Loss and gradient are means over all tokens of the step, however many micro-batches it has.
+
+        Args:
+            ids: the training part.
+            train: sizes and seed.
+            step: steps already taken.
+            share: share of the budget already spent.
+            stopped: asked before each micro-batch.
+
+        Returns:
+            None if it was stopped, with nothing changed.
+
+        Raises:
+            ConfigError: loss or gradient is not finite; the weights are as before.
+        """
+        n_micro = train.gradient_accumulation_steps
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device.device)
+        for micro in range(n_micro):
+            if stopped():
+                self.optimizer.zero_grad(set_to_none=True)
+                return None
+            x, y = batch(
+                ids,
+                seed=train.seed,
+                step=step,
+                batch_size=train.batch_size,
+                block_size=train.block_size,
+                micro=micro,
+                n_micro=n_micro,
+            )
+            with self._randomness(train.seed, step, micro):
+                loss = self._summed_loss(x, y) / train.tokens_per_step
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.config.grad_clip or math.inf
+        )
+        loss_value, norm_value = float(total), float(norm)
+        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
+            raise ConfigError(
+                f"step {step + 1}: the loss ({loss_value}) or its gradient ({norm_value}) is not "
+                f"finite; lower learning_rate (now {self.config.learning_rate:g})"
+            )
+        rate = learning_rate(self.config, step, share)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        return Update(loss_value, rate, norm_value)
+
+    def arrays(self) -> tuple[Arrays, Arrays]:
+        """Return the weights as a model folder holds them, and the optimizer's state by name."""
+        weights = to_hf(_numpy(self.model.state_dict()), self.model.config)
+        return weights, _numpy(state_tensors(self.model, self.optimizer))
+
+    def _summed_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        device, dtype = self.device.device, self.device.dtype
+        precision: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if dtype != torch.float32:
+            precision = torch.autocast(device.type, dtype)
+        with precision:
+            logits = self.model(x.to(device))  # (B, T, V) float32
+        return F.cross_entropy(logits.flatten(0, 1), y.to(device).flatten(), reduction="sum")
+
+    @contextlib.contextmanager
+    def _randomness(self, seed: int, step: int, micro: int) -> Iterator[None]:
+        """Seed torch's generators for one micro-batch and give them back as they were."""
+        if not self._has_dropout:
+            yield
+            return
+        key = np.random.SeedSequence((seed, step, micro)).generate_state(1, np.uint64)[0]
+        devices = [self.device.device] if self.device.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(int(key))
+            yield
+
+
+def _numpy(tensors: Mapping[str, Tensor]) -> Arrays:
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}

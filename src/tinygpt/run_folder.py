@@ -1,0 +1,221 @@
+"""The files of a run: a Hugging Face model folder from its first moment, with the run beside it.
+
+Everything that does not change is written under a temporary name, and the folder appears in one
+rename; later files are only ever replaced by rename, and metrics.jsonl grows by whole lines.
+There is no torch here: weights come as arrays.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tinygpt.checkpoint import Arrays, save, write_file
+from tinygpt.errors import CheckpointError, ConfigError, MachineError
+from tinygpt.model_config import ModelConfig
+from tinygpt.model_folder import read_json
+from tinygpt.run_config import (
+    CorpusConfig,
+    GenerationConfig,
+    OptimConfig,
+    TokenizerConfig,
+    TrainConfig,
+)
+from tinygpt.settings import from_dict, to_dict
+from tinygpt.tokenizer import Tokenizer
+from tinygpt.weights import write_safetensors
+
+__all__ = [
+    "CHECKPOINTS",
+    "Metrics",
+    "Recipe",
+    "create",
+    "next_run",
+    "read_recipe",
+    "refuse_existing",
+    "save_run",
+]
+
+CHECKPOINTS = "checkpoints"
+
+_TABLES: dict[str, type] = {
+    "train": TrainConfig,
+    "optim": OptimConfig,
+    "corpus": CorpusConfig,
+    "tokenizer": TokenizerConfig,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a run is trained: `training.json`."""
+
+    train: TrainConfig
+    optim: OptimConfig
+    corpus: CorpusConfig
+    tokenizer: TokenizerConfig
+    start: str | None
+    """Model that was fine-tuned ("from"); None for one trained from scratch."""
+    data: dict[str, int]
+    """Sizes of the corpus and its parts."""
+    version: str
+    """Of tinygpt."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contents of training.json."""
+        tables = {name: to_dict(getattr(self, name)) for name in _TABLES}
+        return {
+            **tables,
+            "from": self.start,
+            "data": self.data,
+            "tinygpt_version": self.version,
+        }
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Read a run's training.json.
+
+    Raises:
+        CheckpointError: no run folder, or a file that is not ours.
+        ConfigError: an unknown key or an impossible value.
+    """
+    path = folder / "training.json"
+    if not path.exists():
+        raise CheckpointError(
+            f"{folder} is not a run folder: it has no training.json; a run is made by "
+            "`tinygpt train`"
+        )
+    data = read_json(path)
+    if missing := [key for key in (*_TABLES, "data") if not isinstance(data.get(key), dict)]:
+        raise CheckpointError(f'{path}: the table "{missing[0]}" is missing')
+    tables: dict[str, Any] = {
+        name: from_dict(cls, data[name], f"[{name}] of {path}") for name, cls in _TABLES.items()
+    }
+    return Recipe(
+        **tables,
+        start=data.get("from"),
+        data=data["data"],
+        version=str(data.get("tinygpt_version")),
+    )
+
+
+def next_run(parent: Path = Path("runs")) -> Path:
+    """Return the next free name: runs/run-001, runs/run-002 ..."""
+    n = 1
+    while os.path.lexists(path := parent / f"run-{n:03d}"):
+        n += 1
+    return path
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise ConfigError if something bears that name already."""
+    if os.path.lexists(out):
+        raise ConfigError(
+            f"{out} exists already, and a run is never overwritten; choose another --out, or go on "
+            f"with it: `tinygpt resume {out}`"
+        )
+
+
+def create(
+    out: Path,
+    *,
+    config: ModelConfig,
+    generation_config: GenerationConfig,
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    environment: Mapping[str, Any],
+    first_checkpoint: Callable[[Path], None],
+) -> None:
+    """Make a run folder that is complete when it appears.
+
+    Args:
+        first_checkpoint: called with the folder under construction; saves step 0 there, which
+            shows a full disk before the training and not after it.
+
+    Raises:
+        ConfigError: `out` exists.
+        MachineError: the disk refused; nothing is left behind.
+    """
+    refuse_existing(out)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        for name, data in (
+            ("config.json", config.to_dict()),
+            ("generation_config.json", generation_config.to_dict()),
+            ("training.json", recipe.to_dict()),
+            ("environment.json", dict(environment)),
+        ):
+            write_file(temporary / name, (json.dumps(data, indent=2) + "\n").encode())
+        tokenizer.save(temporary, config.n_positions)
+        write_file(temporary / Metrics.NAME, b"")
+        first_checkpoint(temporary)
+        refuse_existing(out)
+        temporary.rename(out)
+    except (MachineError, ConfigError, CheckpointError):
+        raise
+    except OSError as error:
+        raise MachineError(
+            f"{out} can't be made: {error.strerror or error}; choose another --out"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_run(
+    folder: Path, step: int, *, model: Arrays, optimizer: Arrays, state: dict[str, Any]
+) -> None:
+    """Save a checkpoint of a run, then let the model folder have the same weights.
+
+    Raises:
+        MachineError: the disk refused; what was there before is still whole.
+        CheckpointError: a weight is not finite.
+    """
+    save(folder / CHECKPOINTS, step, model=model, optimizer=optimizer, state=state)
+    write_safetensors(folder / "model.safetensors", model)
+
+
+class Metrics:
+    """metrics.jsonl: one JSON object per event, a line each."""
+
+    NAME = "metrics.jsonl"
+
+    def __init__(self, folder: Path, n_lines: int) -> None:
+        """Open a run's metrics for appending after the first n_lines; the others are cut off.
+
+        Lines after a checkpoint are written again by the resumed run.
+        """
+        path = folder / self.NAME
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        if len(lines) != n_lines or not all(line.endswith(b"\n") for line in lines):
+            kept = [line for line in lines[:n_lines] if line.endswith(b"\n")]
+            write_file(path, b"".join(kept))
+            n_lines = len(kept)
+        self.n_lines = n_lines
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, event: Mapping[str, Any]) -> None:
+        """Append a line and hand it to the operating system.
+
+        Raises:
+            MachineError: the disk refused.
+        """
+        try:
+            self._file.write(json.dumps(event, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise MachineError(f"{self._file.name} can't be written: {error.strerror}") from None
+        self.n_lines += 1
+
+    def sync(self) -> None:
+        """Flush to the disk: before a checkpoint that counts these lines."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(OSError):
+            self._file.close()

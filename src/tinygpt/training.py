@@ -1,0 +1,269 @@
+"""Train and resume: everything that comes before the first step, then the loop (loop.py).
+
+A run with max_steps repeats and resumes bit for bit on a CPU with the same torch, precision and
+number of threads: initial weights, windows and dropout are pure functions of (seed, step,
+micro-batch), and the learning rate is one of the step. A run with minutes ends when it said it
+would; its learning rate follows the clock.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tinygpt import __version__
+from tinygpt.budget import Budget
+from tinygpt.checkpoint import load_newest
+from tinygpt.corpora import Corpus, load_corpus
+from tinygpt.data import prepare
+from tinygpt.device import differences, environment, pick_as_recorded, pick_device
+from tinygpt.errors import ConfigError, DataError
+from tinygpt.events import Evaluated, Event, Resumed, Saved, Step
+from tinygpt.hub import gpt2_vocabulary
+from tinygpt.language_model import LanguageModel
+from tinygpt.learner import Learner, new_model, trainable
+from tinygpt.loop import Run, run_loop, save_checkpoint
+from tinygpt.model_config import ModelConfig
+from tinygpt.model_folder import read_config, read_json
+from tinygpt.run_config import (
+    CorpusConfig,
+    GenerationConfig,
+    OptimConfig,
+    TokenizerConfig,
+    TrainConfig,
+)
+from tinygpt.run_folder import (
+    CHECKPOINTS,
+    Recipe,
+    create,
+    next_run,
+    read_recipe,
+    refuse_existing,
+)
+from tinygpt.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
+
+__all__ = ["Evaluated", "Event", "Resumed", "Saved", "Step", "resume", "train"]
+
+FINE_TUNING_LEARNING_RATE = 5e-5
+
+
+def train(
+    model_config: ModelConfig | None,
+    train_config: TrainConfig,
+    corpus: Corpus | CorpusConfig,
+    *,
+    optim_config: OptimConfig | None = None,
+    tokenizer_config: TokenizerConfig | None = None,
+    out: Path | None = None,
+    start: LanguageModel | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int = 0,
+    clock: Callable[[], float] = time.monotonic,
+    started_s: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Train a model in a new run folder.
+
+    What can be refused is refused by this call; the folder appears with the first event.
+
+    Args:
+        model_config: the architecture; None with `start`, whose architecture is kept.
+        train_config: with either minutes or max_steps.
+        corpus: a text, or the name of one.
+        optim_config: None takes the defaults, with a learning rate of 5e-5 for fine-tuning.
+        tokenizer_config: of a new model; with `start` its tokenizer is kept.
+        out: the run folder; None takes the next free runs/run-NNN.
+        start: a model to fine-tune.
+        device, dtype, threads: as `pick_device`.
+        clock: seconds; tests inject it.
+        started_s: its reading when the verb began; None means now.
+        stop: asked often; once it says True the run saves and ends.
+
+    Yields:
+        Saved (step 0), then Step, Evaluated and Saved; the last one is Saved with final=True, or
+        reason "interrupted".
+
+    Raises:
+        ConfigError: impossible or contradictory settings, or `out` exists; while training: the
+            loss is not finite.
+        DataError: a corpus too short for one window.
+        TokenizerError: a character that the tokenizer of `start` lacks.
+        MachineError: the disk refused.
+    """
+    started_s = clock() if started_s is None else started_s
+    if train_config.minutes is None and train_config.max_steps is None:
+        raise ConfigError("no budget: give minutes or max_steps")
+    text = (
+        load_corpus(corpus.corpus, sha256=corpus.sha256)
+        if isinstance(corpus, CorpusConfig)
+        else corpus
+    )
+    config, tokenizer = _model_and_tokenizer(model_config, tokenizer_config, start, text)
+    if train_config.block_size > config.n_positions:
+        raise ConfigError(
+            f"block_size={train_config.block_size} is longer than the model's n_positions="
+            f"{config.n_positions}; choose a block_size of at most {config.n_positions}"
+        )
+    if optim_config is None:
+        optim_config = OptimConfig()
+        if start is not None:
+            optim_config = replace(optim_config, learning_rate=FINE_TUNING_LEARNING_RATE)
+    if out is not None:
+        refuse_existing(out)
+    picked = pick_device(device, dtype, threads)
+    data = prepare(text, tokenizer, train_config.block_size)
+    recipe = Recipe(
+        train=train_config,
+        optim=optim_config,
+        corpus=CorpusConfig(corpus=text.name, sha256=text.sha256),
+        tokenizer=TokenizerConfig(tokenizer="char" if tokenizer.kind == "char" else "gpt2"),
+        start=None if start is None else start.name,
+        data=data.counts,
+        version=__version__,
+    )
+    if start is None:
+        model = new_model(config, train_config.seed)
+        generation_config = GenerationConfig()
+    else:
+        model = trainable(config, start.model.state_dict())
+        generation_config = start.generation_config
+    run = Run(
+        folder=next_run() if out is None else out,
+        recipe=recipe,
+        data=data,
+        tokenizer=tokenizer,
+        learner=Learner(model, optim_config, picked),
+        budget=Budget(train_config, clock, started_s),
+        stop=stop,
+    )
+    if run.budget.over():
+        raise ConfigError(
+            f"minutes={train_config.minutes} were over before the first step, after "
+            f"{run.budget.elapsed_s:.1f} s; give more minutes"
+        )
+    return _begin(run, generation_config, environment(picked))
+
+
+def resume(
+    run: Path,
+    *,
+    corpus: Corpus | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int = 0,
+    clock: Callable[[], float] = time.monotonic,
+    started_s: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Go on with a run from its newest checkpoint that is whole.
+
+    A run of minutes spends what is left of them.
+
+    Args:
+        run: the run folder.
+        corpus: the text, where it is not one that `load_corpus` finds again by its name.
+        device, dtype, threads: as `pick_device`; "auto" and 0 take what the run began with.
+        clock, started_s, stop: as `train`.
+
+    Yields:
+        Resumed, then as `train`.
+
+    Raises:
+        CheckpointError: no run folder, or no whole checkpoint.
+        ConfigError: the run is complete.
+        DataError: the text has changed.
+    """
+    started_s = clock() if started_s is None else started_s
+    recipe = read_recipe(run)
+    config, _ = read_config(run)
+    tokenizer = load_tokenizer(run)
+    if corpus is None:
+        corpus = load_corpus(recipe.corpus.corpus, sha256=recipe.corpus.sha256)
+    elif corpus.sha256 != recipe.corpus.sha256:
+        raise DataError(
+            f"the run was trained on a text with sha256 {recipe.corpus.sha256}, this one has "
+            f"{corpus.sha256}; give the same text"
+        )
+    data = prepare(corpus, tokenizer, recipe.train.block_size)
+    recorded = read_json(run / "environment.json")
+    picked = pick_as_recorded(recorded, device, dtype, threads)
+    checkpoint, notes = load_newest(run / CHECKPOINTS)
+    state = checkpoint.state
+    if state["finished"]:
+        raise ConfigError(
+            f"{run} is complete ({checkpoint.step} steps), there is nothing to resume; "
+            f"`tinygpt train --config {run}` repeats it, `--from {run}` trains its model further"
+        )
+    budget = Budget(
+        recipe.train, clock, started_s, earlier_s=state["elapsed_s"], began_s=state["began_s"]
+    )
+    resumed = Run(
+        folder=run,
+        recipe=recipe,
+        data=data,
+        tokenizer=tokenizer,
+        learner=Learner.restore(checkpoint, config, optim=recipe.optim, device=picked),
+        budget=budget,
+        stop=stop,
+        n_eval_windows=state["n_eval_windows"],
+        step=checkpoint.step,
+        n_evals_done=state["n_evals_done"],
+        saved_step=checkpoint.step,
+        saved_s=budget.elapsed_s,
+    )
+    warnings = [*notes, *differences(recorded, environment(picked))]
+    event = Resumed(step=checkpoint.step, path=run, warning="; ".join(warnings) or None)
+    return run_loop(resumed, event, n_metrics_lines=state["n_metrics_lines"])
+
+
+def _model_and_tokenizer(
+    config: ModelConfig | None,
+    tokenizer_config: TokenizerConfig | None,
+    start: LanguageModel | None,
+    corpus: Corpus,
+) -> tuple[ModelConfig, Tokenizer]:
+    if start is not None:
+        if config is not None and config != start.config:
+            raise ConfigError(
+                f"the architecture given is not that of {start.name}, which fine-tuning keeps; "
+                "leave model_config out"
+            )
+        return start.config, start.tokenizer
+    if config is None:
+        raise ConfigError("no architecture: give a model_config, or a model to start from")
+    tokenizer: Tokenizer
+    if (tokenizer_config or TokenizerConfig()).tokenizer == "char":
+        tokenizer = CharTokenizer.from_text(corpus.text)
+    else:
+        tokenizer = load_tokenizer(gpt2_vocabulary())
+    if config.vocab_size != tokenizer.vocab_size:
+        raise ConfigError(
+            f"vocab_size={config.vocab_size}, but the tokenizer has {tokenizer.vocab_size} ids; "
+            f"use dataclasses.replace(model_config, vocab_size={tokenizer.vocab_size})"
+        )
+    return config, tokenizer
+
+
+def _begin(
+    run: Run, generation_config: GenerationConfig, recorded: dict[str, Any]
+) -> Iterator[Event]:
+    config = run.learner.model.config
+    create(
+        run.folder,
+        config=config,
+        generation_config=replace(
+            generation_config, bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id
+        ),
+        tokenizer=run.tokenizer,
+        recipe=run.recipe,
+        environment={
+            **recorded,
+            "seed": run.recipe.train.seed,
+            "corpus_sha256": run.recipe.corpus.sha256,
+        },
+        first_checkpoint=lambda folder: save_checkpoint(folder, run),
+    )
+    event = Saved(step=0, path=run.folder, final=False, reason="start")
+    yield from run_loop(run, event, n_metrics_lines=0)

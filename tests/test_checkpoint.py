@@ -1,0 +1,177 @@
+import random
+import shutil
+
+import numpy as np
+import pytest
+
+from tinygpt import checkpoint
+from tinygpt.checkpoint import load, load_newest, save, write_file
+from tinygpt.errors import CheckpointError, MachineError
+
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+
+
+def arrays(value: float) -> dict[str, np.ndarray]:
+    return {"a": np.full((3, 4), value, np.float32), "step": np.array(value, np.float32)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Checkpoints of steps 10 and 20."""
+    for step in (10, 20):
+        save_step(tmp_path / "c", step)
+    return tmp_path / "c"
+
+
+def save_step(folder, step, **changes):
+    arguments = {"model": arrays(step), "optimizer": arrays(-step), "state": {"elapsed_s": 1.5}}
+    return save(folder, step, **(arguments | changes))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_comes_back_as_it_was(folder):
+    found = load(folder / "step-00000020")
+    assert found.step == 20
+    assert found.state == {"elapsed_s": 1.5}
+    assert np.array_equal(found.model["a"], arrays(20)["a"])
+    assert np.array_equal(found.optimizer["a"], arrays(-20)["a"])
+
+
+def test_the_newest_is_taken_and_two_are_kept(folder):
+    save_step(folder, 100)
+    assert names(folder) == ["step-00000020", "step-00000100"]
+    found, notes = load_newest(folder)
+    assert (found.step, notes) == (100, ())
+
+
+def test_a_second_save_of_a_step_overwrites_nothing(folder):
+    path = save_step(folder, 20, state={"elapsed_s": 9.0})
+    assert names(folder) == ["step-00000020", "step-00000020-2"]
+    assert load_newest(folder)[0].path == path
+    assert save_step(folder, 20).name == "step-00000020-3"
+
+
+@pytest.mark.parametrize("name", [*FILES, "MANIFEST.json"])
+def test_every_flipped_bit_is_noticed_and_the_file_named(folder, name):
+    newest = folder / "step-00000020"
+    original = (newest / name).read_bytes()
+    rng = random.Random(name)
+    for _ in range(40):
+        damaged = bytearray(original)
+        damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        (newest / name).write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="step-00000020") as caught:
+            load(newest)
+        assert name == "MANIFEST.json" or name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*FILES, "MANIFEST.json"])
+@pytest.mark.parametrize("keep", [None, 0, 1, 0.5, -1])
+def test_a_missing_or_shortened_file_is_named_and_the_one_before_taken(folder, name, keep):
+    path = folder / "step-00000020" / name
+    data = path.read_bytes()
+    if keep is None:
+        path.unlink()
+    else:
+        path.write_bytes(data[: len(data) // 2 if keep == 0.5 else keep])
+    found, notes = load_newest(folder)
+    assert found.step == 10
+    assert len(notes) == 1
+    assert name in notes[0]
+    assert "set aside as step-00000020.corrupt-1" in notes[0]
+    assert names(folder) == ["step-00000010", "step-00000020.corrupt-1"]
+
+
+def test_what_was_set_aside_is_neither_used_nor_pruned_nor_replaced(folder):
+    for n in (1, 2):
+        (folder / "step-00000020" / "state.json").write_text("{}")
+        load_newest(folder)
+        save_step(folder, 20)
+        assert f"step-00000020.corrupt-{n}" in names(folder)
+    save_step(folder, 30)
+    assert names(folder) == [
+        "step-00000020",
+        "step-00000020.corrupt-1",
+        "step-00000020.corrupt-2",
+        "step-00000030",
+    ]
+
+
+def test_all_damaged_or_none_there_says_so(folder, tmp_path):
+    for path in folder.iterdir():
+        (path / "state.json").unlink()
+    with pytest.raises(CheckpointError, match=r"nothing to go on from: .*step-00000020.*00000010"):
+        load_newest(folder)
+    with pytest.raises(CheckpointError, match="no checkpoint there"):
+        load_newest(tmp_path / "nowhere")
+
+
+def test_another_format_version_is_refused_by_number(folder):
+    path = folder / "step-00000020" / "MANIFEST.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(CheckpointError, match="format_version 2 is not known"):
+        load(path.parent)
+
+
+def test_weights_that_are_not_finite_are_not_saved(folder):
+    bad = arrays(1)
+    bad["a"][1, 1] = np.nan
+    with pytest.raises(CheckpointError, match="step 30: 'a' is not finite"):
+        save_step(folder, 30, model=bad)
+    assert names(folder) == ["step-00000010", "step-00000020"]
+
+
+@pytest.mark.parametrize("at", ["write_safetensors", "write_file", "_manifest", "_sync"])
+def test_a_save_that_fails_anywhere_leaves_the_others_and_nothing_else(folder, monkeypatch, at):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, at, full)
+    with pytest.raises(MachineError, match="No space left"):
+        save_step(folder, 30)
+    monkeypatch.undo()
+    assert load_newest(folder)[0].step in (20, 30)  # 30 only if the folder was there already
+    assert not list(folder.glob(".*"))
+    assert (folder / "step-00000010").exists()
+
+
+def test_what_a_killed_save_left_is_cleaned_up(folder):
+    shutil.copytree(folder / "step-00000020", folder / ".step-00000030.123.tmp")
+    assert load_newest(folder)[0].step == 20
+    assert names(folder) == ["step-00000010", "step-00000020"]
+
+
+def test_the_manifest_is_written_last_and_the_folder_renamed_after_it(tmp_path, monkeypatch):
+    order = []
+    real_write, real_tensors = checkpoint.write_file, checkpoint.write_safetensors
+    real_rename = type(tmp_path).rename
+    monkeypatch.setattr(
+        checkpoint, "write_file", lambda p, d: (order.append(p.name), real_write(p, d))
+    )
+    monkeypatch.setattr(
+        checkpoint, "write_safetensors", lambda p, d: (order.append(p.name), real_tensors(p, d))
+    )
+    monkeypatch.setattr(
+        type(tmp_path), "rename", lambda a, b: (order.append("rename"), real_rename(a, b))[1]
+    )
+    save_step(tmp_path / "c", 1)
+    assert order == [*FILES, "MANIFEST.json", "rename"]
+
+
+def test_write_file_replaces_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    write_file(path, b"old")
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+
+    def refuse(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", refuse)
+    with pytest.raises(MachineError, match="Input/output error"):
+        write_file(path, b"newer")
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["f"]

@@ -1,0 +1,253 @@
+"""compare: the same bytes for everyone, true figures, and nothing invented."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from tinygpt import account, comparison, model_report
+from tinygpt.bench import measure_speeds
+from tinygpt.comparison import compare
+from tinygpt.corpora import Corpus
+from tinygpt.errors import ConfigError, DataError, MachineError
+from tinygpt.language_model import LanguageModel, load, untrained
+from tinygpt.model_config import PRESETS, ModelConfig
+from tinygpt.model_report import Architecture, known_to_all, open_model
+from tinygpt.report import comparison_markdown, comparison_renderable
+from tinygpt.run_config import TrainConfig
+from tinygpt.texts import Text, held_out_text
+from tinygpt.tokenizer import CharTokenizer
+from tinygpt.training import train
+
+TEXT = "the cat sat on the mat; the dog sat on the log.\nand then the cat ran.\n" * 40
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of two steps on a small text, with a context of 32."""
+    path = tmp_path / "own.txt"
+    path.write_text(TEXT, "utf-8")
+    from tinygpt.corpora import load_corpus
+
+    corpus: Corpus = load_corpus(str(path))
+    sizes = {"n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    config = dataclasses.replace(
+        PRESETS["tinygpt"], vocab_size=CharTokenizer.from_text(TEXT).vocab_size, **sizes
+    )
+    settings = TrainConfig(max_steps=2, block_size=32, batch_size=2, n_evals=0)
+    out = tmp_path / "runs" / "own"
+    for _ in train(config, settings, corpus, out=out):
+        pass
+    return out
+
+
+@pytest.fixture
+def bpe_model(byte_bpe) -> LanguageModel:
+    """A small BPE model; its random weights count as real here."""
+    tokenizer = byte_bpe([("t", "h"), ("th", "e"), ("Ġ", "the"), ("a", "t"), ("Ġ", "s")])
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size, n_positions=48, n_embd=24, n_layer=2, n_head=3
+    )
+    lm = untrained("small-distilgpt2", config, tokenizer, "")
+    return dataclasses.replace(lm, missing_weights=None)
+
+
+def test_two_scales_side_by_side_on_the_same_bytes(run, bpe_model) -> None:
+    tiny = load(run)
+    result = compare([tiny, bpe_model], [held_out_text(run, 256)])
+    assert result.schema_version == 1
+    (text,) = result.texts
+    for model in result.models:
+        (quality,) = model.quality
+        assert quality.missing is None
+        assert (quality.evaluation.sha256, quality.evaluation.n_bytes) == (
+            text.sha256,
+            text.n_bytes,
+        )
+    one, two = result.models
+    assert (one.tokenization, two.tokenization) == ("raw characters", "BPE subwords")
+    assert one.bytes_per_token == 1.0
+    assert two.bytes_per_token > 1.3
+    assert one.n_params == sum(p.numel() for p in set(tiny.model.parameters()))
+    assert two.flops_per_byte == pytest.approx(
+        account.flops_per_token(bpe_model.config, 48) / two.bytes_per_token
+    )
+    assert two.context_bytes == pytest.approx(48 * two.bytes_per_token)
+    assert one.config_labels["config.json"].get("training", 0) == 0
+    assert one.config_labels["training.json"]["training"] > 5
+    assert (
+        result.corpus["sha256"]
+        == json.loads((run / "training.json").read_text())["corpus"]["sha256"]
+    )
+
+
+def test_quality_is_what_evaluate_says(run, bpe_model) -> None:
+    """The escape code costs a run a little on every known character, and nothing to a BPE model."""
+    text = held_out_text(run, 200)
+    result = compare([load(run), bpe_model], [text])
+    aligned = TEXT.encode()[-len(text.text.encode()) :]
+    assert result.texts[0].n_bytes <= len(aligned)
+    bpe = result.models[1].quality[0].evaluation
+    whole = text.prefix + text.text
+    border = len(whole) - result.texts[0].n_characters
+    expected = bpe_model.evaluate(whole[border:], prefix=whole[:border])
+    assert bpe.total_nats == pytest.approx(expected.total_nats)
+
+
+def test_border_moves_to_where_a_token_starts_in_every_tokenizer(bpe_model) -> None:
+    text = Text(name="x", text="e cat sat on the mat", prefix="on th", source="")
+    moved = comparison._aligned(text, [bpe_model.tokenizer, CharTokenizer.from_text(TEXT)])
+    assert (moved.prefix, moved.text) == ("on the", " cat sat on the mat")
+    assert comparison._aligned(moved, [bpe_model.tokenizer]) == moved
+
+
+def test_unknown_characters_are_paid_for_and_reported(run, bpe_model) -> None:
+    own = "first line\n" + "the cat sat – on the mät\n" * 8
+    result = compare([load(run), bpe_model], [own])
+    tiny, bpe = (m.quality[0].evaluation for m in result.models)
+    assert tiny.n_unknown == 2 * 8
+    assert bpe.n_unknown == 0
+    assert tiny.n_bytes == bpe.n_bytes
+    assert "outside its vocabulary" in comparison_markdown(result)
+
+
+def test_without_weights_everything_but_quality_is_there(run, byte_bpe) -> None:
+    tokenizer = byte_bpe([("t", "h"), ("th", "e")])
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size, n_positions=64, n_embd=24, n_layer=2, n_head=3
+    )
+    lost = untrained("distilgpt2", config, tokenizer, "no hub; run `hf download x`")
+    result = compare([load(run), lost], [held_out_text(run, 128)])
+    _, column = result.models
+    assert column.quality[0].evaluation is None
+    assert column.quality[0].missing == "no hub; run `hf download x`"
+    assert all(sample.text is None for sample in column.samples)
+    assert column.speed.random_weights
+    assert column.bytes_per_token > 1
+    page = comparison_markdown(result)
+    assert "needs the weights" in page
+    assert "hf download x" in page
+    assert "random weights" in page
+
+
+def test_architecture_alone_is_still_a_column(run) -> None:
+    alone = Architecture("distilgpt2", PRESETS["distilgpt2"], "nothing at hand")
+    result = compare([load(run), alone], [held_out_text(run, 128)])
+    _, column = result.models
+    assert column.n_params == 81_912_576
+    assert (column.speed, column.bytes_per_token, column.first_tokens) == (None, None, None)
+    assert column.quality[0].missing == "nothing at hand"
+    assert "81,912,576" in comparison_markdown(result)
+
+
+def test_open_model_falls_back_for_presets_only(monkeypatch) -> None:
+    def unreachable(*_args, **_kwargs):
+        raise MachineError("the hub did not answer; run `hf download distilbert/distilgpt2`")
+
+    monkeypatch.setattr(model_report, "load", unreachable)
+    monkeypatch.setattr(model_report, "gpt2_vocabulary", unreachable)
+    found = open_model("distilgpt2")
+    assert isinstance(found, Architecture)
+    assert "hf download" in found.missing_weights
+    with pytest.raises(MachineError):
+        open_model("someone/else")
+
+
+def test_json_is_valid_and_complete(run, bpe_model) -> None:
+    result = compare([load(run), bpe_model], [held_out_text(run, 128)])
+    data = json.loads(result.to_json())
+    assert data["schema_version"] == 1
+    assert [m["name"] for m in data["models"]] == [str(run), "small-distilgpt2"]
+    wanted = {f.name for f in dataclasses.fields(model_report.ModelReport)}
+    assert wanted == set(data["models"][0])
+    assert data["models"][0]["quality"][0]["evaluation"]["stride"] == 16
+
+
+def test_samples_are_as_long_as_each_other_and_repeat(run, bpe_model) -> None:
+    first, second = (compare([load(run), bpe_model], [held_out_text(run, 128)]) for _ in range(2))
+    for column in first.models:
+        assert {len(sample.text) for sample in column.samples} == {model_report.SAMPLE_CHARACTERS}
+    assert [m.samples for m in first.models] == [m.samples for m in second.models]
+
+
+def test_default_texts_are_held_out_and_python_docs(run) -> None:
+    names = [text.name for text in comparison.default_texts([load(run)], 64)]
+    assert len(names) == 2
+    assert names[1] == "python-docs"
+    assert comparison.default_texts([], 64)[0].name == "python-docs"
+
+
+def test_nothing_to_compare_is_refused(run) -> None:
+    with pytest.raises(ConfigError, match="no model"):
+        compare([])
+    with pytest.raises(DataError, match="no text"):
+        compare([load(run)], [])
+
+
+def test_speeds_are_of_the_same_bytes_and_from_the_clock(run, bpe_model) -> None:
+    ticks = iter(range(10_000))
+    models = [load(run), bpe_model]
+    speeds = measure_speeds(models, TEXT, n_repeats=3, clock=lambda: float(next(ticks)))
+    assert {(s.prompt_bytes, s.decoded_bytes) for s in speeds} == {(16, 16)}
+    for speed in speeds:  # every interval of this clock is one second
+        assert speed.prefill_bytes_per_s.median == speed.decode_bytes_per_s.median == 16
+        assert speed.prefill_bytes_per_s.n == 3
+    assert speeds[0].decoded_tokens == 16
+    assert speeds[1].decoded_tokens < 16
+    assert speeds[1].decode_tok_per_s.median == speeds[1].decoded_tokens
+    with pytest.raises(DataError, match="too few"):
+        measure_speeds(models, "abc")
+
+
+def test_known_to_all_leaves_out_what_a_character_model_lacks() -> None:
+    assert known_to_all("a€b", [CharTokenizer("ab")]) == "ab"
+
+
+def test_hostile_names_and_samples_are_shown_as_text(run, bpe_model) -> None:
+    """Neither Markdown nor the terminal obeys what a model is called or writes."""
+    from rich.console import Console
+
+    evil = "\x1b[31m<script>|`[x](y)\u202e"
+    result = compare([dataclasses.replace(load(run), name=evil)], [held_out_text(run, 64)])
+    sample = dataclasses.replace(result.models[0].samples[0], text="\x1b]0;t\x07</pre>\n# no")
+    model = dataclasses.replace(result.models[0], samples=(sample,))
+    result = dataclasses.replace(result, models=(model,))
+    page = comparison_markdown(result)
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    assert "<script>" not in page
+    assert "\n# no" not in page  # indented, so it stays code
+    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(comparison_renderable(result))
+    shown = console.export_text()
+    console.file.close()
+    assert "\x1b" not in shown
+    assert "\\x1b]0;t\\x07" in shown
+
+
+def test_table_has_a_row_for_every_aspect(run, bpe_model) -> None:
+    page = comparison_markdown(compare([load(run), bpe_model], [held_out_text(run, 128)]))
+    for aspect in (
+        "tokenization",
+        "vocab\\_size",
+        "context length",
+        "n\\_layer",
+        "n\\_head",
+        "n\\_embd",
+        "head size",
+        "parameters",
+        "config contents",
+        "blocks",
+        "FLOPs per token",
+        "FLOPs per byte",
+        "KV cache per token",
+        "context in bytes",
+        "bytes per token",
+        "prefill, bytes/s",
+        "decode, bytes/s",
+        "bits per byte",
+    ):
+        assert f"| {aspect}" in page, aspect
+    for component in ("wte", "wpe", "attention", "MLP", "LayerNorm", "lm\\_head"):
+        assert component in page

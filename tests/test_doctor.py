@@ -1,0 +1,736 @@
+"""The config doctor: labels, names, contradictions, and a split that loses nothing."""
+
+import json
+import time
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinygpt import config_keys, doctor
+from tinygpt.config_keys import CLASSES, KeyInfo, known_keys, look_up
+from tinygpt.doctor import (
+    LABELS,
+    count_labels,
+    examine,
+    label_config_files,
+    read_flat_config,
+    write_split,
+)
+from tinygpt.errors import ConfigError
+from tinygpt.model_config import PRESETS, ModelConfig
+from tinygpt.run_config import (
+    CorpusConfig,
+    GenerationConfig,
+    OptimConfig,
+    TokenizerConfig,
+    TrainConfig,
+)
+from tinygpt.settings import from_dict, to_dict
+
+MIXED = {
+    "vocab_size": 65,
+    "block_size": 128,
+    "n_layer": 4,
+    "n_head": 4,
+    "d_model": 128,
+    "dropout": 0.1,
+    "batch_size": 64,
+    "learning_rate": 3e-4,
+    "max_iters": 2000,
+}
+SIZES = {"vocab_size": 65, "n_positions": 128, "n_embd": 128, "n_layer": 4, "n_head": 4}
+# nanoGPT's train.py and sample.py, and minGPT's chargpt, key by key.
+NANOGPT = {
+    "out_dir": "out",
+    "eval_interval": 250,
+    "log_interval": 10,
+    "eval_iters": 200,
+    "eval_only": False,
+    "always_save_checkpoint": False,
+    "init_from": "scratch",
+    "wandb_log": False,
+    "wandb_project": "shakespeare-char",
+    "wandb_run_name": "mini-gpt",
+    "dataset": "shakespeare_char",
+    "gradient_accumulation_steps": 1,
+    "batch_size": 64,
+    "block_size": 256,
+    "n_layer": 6,
+    "n_head": 6,
+    "n_embd": 384,
+    "dropout": 0.2,
+    "bias": False,
+    "learning_rate": 1e-3,
+    "max_iters": 5000,
+    "weight_decay": 0.1,
+    "beta1": 0.9,
+    "beta2": 0.99,
+    "grad_clip": 1.0,
+    "decay_lr": True,
+    "warmup_iters": 100,
+    "lr_decay_iters": 5000,
+    "min_lr": 1e-4,
+    "backend": "nccl",
+    "device": "cpu",
+    "dtype": "float32",
+    "compile": False,
+    "vocab_size": 65,
+    "start": "\n",
+    "num_samples": 10,
+    "max_new_tokens": 500,
+    "temperature": 0.8,
+    "top_k": 200,
+    "seed": 1337,
+}
+MINGPT = {
+    "model_type": "gpt-mini",
+    "n_layer": None,
+    "vocab_size": 65,
+    "block_size": 128,
+    "embd_pdrop": 0.1,
+    "resid_pdrop": 0.1,
+    "attn_pdrop": 0.1,
+    "device": "auto",
+    "num_workers": 4,
+    "max_iters": None,
+    "batch_size": 64,
+    "learning_rate": 5e-4,
+    "betas": [0.9, 0.95],
+    "weight_decay": 0.1,
+    "grad_norm_clip": 1.0,
+    "seed": 3407,
+    "work_dir": "./out/chargpt",
+}
+DISTILGPT2 = {
+    "_num_labels": 1,
+    "activation_function": "gelu_new",
+    "architectures": ["GPT2LMHeadModel"],
+    "attn_pdrop": 0.1,
+    "bos_token_id": 50256,
+    "embd_pdrop": 0.1,
+    "eos_token_id": 50256,
+    "id2label": {"0": "LABEL_0"},
+    "initializer_range": 0.02,
+    "label2id": {"LABEL_0": 0},
+    "layer_norm_epsilon": 1e-05,
+    "model_type": "gpt2",
+    "n_ctx": 1024,
+    "n_embd": 768,
+    "n_head": 12,
+    "n_layer": 6,
+    "n_positions": 1024,
+    "resid_pdrop": 0.1,
+    "summary_activation": None,
+    "summary_first_dropout": 0.1,
+    "summary_proj_to_labels": True,
+    "summary_type": "cls_index",
+    "summary_use_proj": True,
+    "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+    "vocab_size": 50257,
+}
+
+
+def reports(data: dict[str, Any]) -> dict[str, doctor.KeyReport]:
+    return {report.key: report for report in examine(data).keys}
+
+
+def contradictions(**data: Any) -> tuple[str, ...]:
+    return examine(data).contradictions
+
+
+# The mixed config of the kind that the project began with.
+
+
+def test_the_mixed_config_is_labelled():
+    labels = {report.key: report.labels for report in examine(MIXED).keys}
+    assert labels == {
+        "vocab_size": ("architecture", "tokenizer"),
+        "block_size": ("architecture", "training"),
+        "n_layer": ("architecture",),
+        "n_head": ("architecture",),
+        "d_model": ("architecture",),
+        "dropout": ("architecture",),
+        "batch_size": ("training",),
+        "learning_rate": ("training",),
+        "max_iters": ("training",),
+    }
+
+
+def test_the_mixed_config_gets_hfs_names_and_ours():
+    found = reports(MIXED)
+    assert {key: (r.hf_name, r.hf_home, r.ours) for key, r in found.items()} == {
+        "vocab_size": ("vocab_size", "GPT2Config", "ModelConfig.vocab_size"),
+        "block_size": (
+            "n_positions",
+            "GPT2Config",
+            "ModelConfig.n_positions, TrainConfig.block_size",
+        ),
+        "n_layer": ("n_layer", "GPT2Config", "ModelConfig.n_layer"),
+        "n_head": ("n_head", "GPT2Config", "ModelConfig.n_head"),
+        "d_model": ("n_embd", "GPT2Config", "ModelConfig.n_embd"),
+        "dropout": (
+            "resid_pdrop, embd_pdrop, attn_pdrop",
+            "GPT2Config",
+            "ModelConfig.resid_pdrop, ModelConfig.embd_pdrop, ModelConfig.attn_pdrop",
+        ),
+        "batch_size": (
+            "per_device_train_batch_size",
+            "TrainingArguments",
+            "TrainConfig.batch_size",
+        ),
+        "learning_rate": ("learning_rate", "TrainingArguments", "OptimConfig.learning_rate"),
+        "max_iters": ("max_steps", "TrainingArguments", "TrainConfig.max_steps"),
+    }
+    assert found["d_model"].value == 128
+    assert found["n_layer"].meaning == "Number of Transformer blocks."
+
+
+def test_the_mixed_config_is_split():
+    split = examine(MIXED).split()
+    assert split.model_config == ModelConfig(
+        vocab_size=65,
+        n_positions=128,
+        n_embd=128,
+        n_layer=4,
+        n_head=4,
+        resid_pdrop=0.1,
+        embd_pdrop=0.1,
+        attn_pdrop=0.1,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    assert split.train_config == TrainConfig(block_size=128, batch_size=64, max_steps=2000)
+    assert split.optim_config == OptimConfig(learning_rate=3e-4)
+    assert split.generation_config == GenerationConfig()
+    assert (split.corpus_config, split.tokenizer_config) == (CorpusConfig(), TokenizerConfig())
+    assert (split.left_over, split.reasons) == ({}, {})
+
+
+def test_the_mixed_config_is_explained():
+    diagnosis = examine(MIXED)
+    assert diagnosis.contradictions == ()
+    mixture, block_size, dropout, *_ = diagnosis.notes
+    assert mixture == (
+        "a mixed config (6 architecture, 1 tokenizer, 4 training): HF's config.json holds "
+        "architecture only"
+    )
+    assert block_size.startswith("block_size=128 is two settings: n_positions (longest context")
+    assert dropout.startswith("dropout=0.1 stands for three settings: resid_pdrop and embd_pdrop")
+
+
+# Other people's configs.
+
+
+def test_nanogpts_config_is_known_key_by_key():
+    diagnosis = examine(NANOGPT)
+    assert not [r.key for r in diagnosis.keys if "dead" in r.labels]
+    assert diagnosis.contradictions == (
+        "bias=false can't be kept: the GPT-2 format always has biases: without them they are "
+        "written as zeros",
+    )
+    split = diagnosis.split()
+    assert split.model_config is not None
+    assert (split.model_config.n_positions, split.model_config.resid_pdrop) == (256, 0.2)
+    assert split.train_config == TrainConfig(
+        block_size=256, batch_size=64, max_steps=5000, seed=1337
+    )
+    assert split.optim_config == OptimConfig(
+        learning_rate=1e-3, final_learning_rate=1e-4, warmup_steps=100
+    )
+    assert split.generation_config == GenerationConfig(max_new_tokens=500, top_k=200)
+    assert split.corpus_config == CorpusConfig(corpus="shakespeare_char")
+    assert {"bias", "lr_decay_iters", "device", "start"} <= split.left_over.keys()
+    assert any("what tinygpt calls corpus" in note for note in diagnosis.notes)
+
+
+def test_mingpts_config_is_known_key_by_key():
+    diagnosis = examine(MINGPT)
+    assert not [r.key for r in diagnosis.keys if "dead" in r.labels]
+    assert 'model_type "gpt-mini" is not a GPT-2' in diagnosis.contradictions[0]
+    split = diagnosis.split()
+    assert split.model_config is None
+    assert split.optim_config == OptimConfig(learning_rate=5e-4, beta1=0.9, beta2=0.95)
+    assert reports(MINGPT)["betas"].hf_name == "adam_beta1, adam_beta2"
+
+
+def test_distilgpt2s_published_file_is_all_architecture_or_dead_weight():
+    diagnosis = examine(DISTILGPT2)
+    assert diagnosis.contradictions == ()
+    assert diagnosis.split().model_config == PRESETS["distilgpt2"]
+    labels = {report.key: report.labels for report in diagnosis.keys}
+    assert labels["n_ctx"] == labels["summary_type"] == labels["id2label"] == ("dead",)
+    assert labels["bos_token_id"] == ("tokenizer", "generation")
+    assert labels["task_specific_params"] == ("generation",)
+    assert count_labels(DISTILGPT2) == {
+        "architecture": 13,
+        "tokenizer": 3,
+        "generation": 3,
+        "dead": 9,
+    }
+
+
+@pytest.mark.slow
+def test_every_key_of_transformers_own_classes_is_known():
+    transformers = pytest.importorskip("transformers")
+    keys = {
+        "GPT2Config": transformers.GPT2Config().to_dict(),
+        "GenerationConfig": transformers.GenerationConfig().to_dict(),
+        "TrainingArguments": [f.name for f in fields(transformers.TrainingArguments)],
+    }
+    for names in keys.values():
+        assert [name for name in names if look_up(name) is None] == []
+    # and the HF names that the table gives exist there, in the class that it names
+    for key in known_keys():
+        info = look_up(key)
+        assert info is not None
+        if info.hf_home in keys and info.fields:
+            for name in (info.hf_name or "").split(", "):
+                assert name in keys[info.hf_home], (key, name)
+
+
+def test_every_field_of_ours_is_known_and_goes_to_itself():
+    for owner, cls in CLASSES.items():
+        for field in fields(cls):
+            info = look_up(field.name)
+            assert info is not None
+            assert f"{owner}.{field.name}" in info.fields
+    assert {label for key in known_keys() for label in look_up(key).labels} == set(LABELS)
+
+
+def test_prefixes_are_known():
+    assert reports({"wandb_entity": "me"})["wandb_entity"].labels == ("runtime",)
+    assert look_up("fsdp_config").hf_name == "fsdp_config"
+
+
+def test_a_field_added_later_is_known_without_a_row(monkeypatch):
+    table = config_keys._TABLE.replace("top_p | = | GenerationConfig.top_p\n", "")
+    assert table != config_keys._TABLE
+    monkeypatch.setattr(config_keys, "_TABLE", table)
+    config_keys._table.cache_clear()
+    try:
+        expected = ("generation",), ("GenerationConfig.top_p",)
+        assert (look_up("top_p").labels, look_up("top_p").fields) == expected
+    finally:
+        config_keys._table.cache_clear()
+
+
+def test_unknown_keys_are_dead_with_the_nearest_name():
+    diagnosis = examine({**MIXED, "n_heds": 4, "zzzz": 1, "trainer": {"n_layer": 4}})
+    found = {report.key: report for report in diagnosis.keys}
+    assert found["n_heds"].labels == found["zzzz"].labels == ("dead",)
+    assert found["n_heds"].meaning == 'Not known: no code reads it; did you mean "n_heads"?'
+    assert found["zzzz"].meaning == "Not known: no code reads it"
+    assert 'no code reads "n_heds"; did you mean "n_heads"?' in diagnosis.notes
+    assert any(note.startswith('"trainer" holds an object') for note in diagnosis.notes)
+    assert diagnosis.split().left_over == {"n_heds": 4, "zzzz": 1, "trainer": {"n_layer": 4}}
+
+
+def test_block_size_is_the_window_alone_beside_n_positions():
+    data = {**SIZES, "block_size": 64}
+    report = reports(data)["block_size"]
+    assert (report.labels, report.hf_name) == (("training",), None)
+    assert report.ours == "TrainConfig.block_size"
+    assert examine(data).contradictions == ()
+    split = examine(data).split()
+    assert (split.model_config.n_positions, split.train_config.block_size) == (128, 64)
+
+
+# Contradictions.
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"n_head": 3}, "n_embd=128 is not divisible by n_head=3"),
+        ({"d_model": 256}, "n_embd=128 and d_model=256 both set n_embd and differ; keep one"),
+        (
+            {"dropout": 0.1, "attn_pdrop": 0.2},
+            "dropout=0.1 and attn_pdrop=0.2 both set attn_pdrop and differ; keep one",
+        ),
+        ({"block_size": 256}, "block_size=256 is longer than n_positions=128: a training window"),
+        ({"n_ctx": 64}, "n_ctx=64 but n_positions=128: nothing reads n_ctx, n_positions counts"),
+        ({"head_dim": 64}, "head_dim=64 but n_embd / n_head = 32: a head takes its share"),
+        ({"minutes": 1, "max_steps": 5}, "minutes=1 and max_steps=5: give one budget, not two"),
+        ({"max_iters": 5, "epochs": 3}, "epochs=3 and max_iters=5: give one budget, not two"),
+        ({"minutes": 2, "num_epochs": 3}, "num_epochs=3 and minutes=2: give one budget, not two"),
+        (
+            {"max_iters": 5, "lr_decay_iters": 6},
+            "lr_decay_iters=6 but max_iters=5: tinygpt's learning rate reaches its end",
+        ),
+        ({"bias": False}, "bias=false can't be kept: the GPT-2 format always has biases"),
+        ({"decay_lr": False}, "decay_lr=false can't be kept: tinygpt's learning rate always"),
+        ({"lr_scheduler_type": "cosine"}, 'lr_scheduler_type="cosine" can\'t be kept: tinygpt'),
+        ({"optimizer": "sgd"}, "optimizer=\"sgd\" can't be kept: tinygpt's optimizer is AdamW"),
+        ({"num_beams": 4}, "num_beams=4 can't be kept: tinygpt does not choose tokens that way"),
+        ({"label_smoothing": 0.1}, "label_smoothing=0.1 can't be kept"),
+        ({"do_sample": True, "temperature": 0}, "do_sample=true and temperature=0: a temperature"),
+        ({"do_sample": False, "temperature": 0.8}, "both set temperature and differ; keep one"),
+        (
+            {"tokenizer": "gpt2"},
+            'tokenizer="gpt2" has 50,257 ids but vocab_size=65: each id needs its row',
+        ),
+        ({"add_cross_attention": True}, "add_cross_attention=True asks for cross attention"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "asks for attention scaled by the inverse"),
+        ({"architectures": ["GPT2ForSequenceClassification"]}, "not a language model"),
+        ({"activation_function": "gelu_nwe"}, 'is not known; did you mean "gelu_new"?'),
+        ({"layer_norm_epsilon": 0}, "layer_norm_epsilon=0 is not allowed: must be above 0"),
+        ({"drop_rate": 1.5}, "(resid_pdrop is drop_rate here)"),
+        ({"lr": -1}, "learning_rate=-1 is not allowed: above 0 (learning_rate is lr here)"),
+        ({"lr": 1e-4, "min_lr": 1e-3}, "final_learning_rate=0.001 is not allowed: between 0 and"),
+        ({"betas": [0.9]}, "beta1=(0.9,) is not allowed: expected a finite number (beta1 is betas"),
+        ({"betas": [0.9, 1.0]}, "beta2=1.0 is not allowed: 0 <= beta < 1 (beta2 is betas here)"),
+        ({"tokenizer": "bpe"}, 'tokenizer="bpe" is not known'),
+        ({"top_p": 0}, "top_p=0 is not allowed: 0 < top_p <= 1"),
+        ({"batch_size": "64"}, "batch_size='64' is not allowed: expected a whole number"),
+        ({"max_steps": -1}, "max_steps=-1 is not allowed: at least 1"),
+    ],
+)
+def test_contradictions_are_named(data, message):
+    assert any(message in line for line in contradictions(**{**SIZES, **data}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"d_model": 128},
+        {"dropout": 0.1, "attn_pdrop": 0.1},
+        {"block_size": 128},
+        {"n_ctx": 128},
+        {"head_dim": 32},
+        {"max_iters": 5, "lr_decay_iters": 5},
+        {"bias": True},
+        {"decay_lr": True},
+        {"lr_scheduler_type": "linear"},
+        {"optim": "adamw_torch"},
+        {"repetition_penalty": 1.0},
+        {"do_sample": True, "temperature": 0.8},
+        {"do_sample": False},
+        {"tokenizer": "gpt2", "vocab_size": 50257},
+        {"add_cross_attention": False},
+        {"top_k": 0},
+        {"n_inner": None},
+        {"epochs": None, "max_steps": 4},
+    ],
+)
+def test_what_agrees_is_no_contradiction(data):
+    assert contradictions(**{**SIZES, **data}) == ()
+
+
+def test_missing_sizes_are_named():
+    data = {"n_layer": 4, "n_head": 4, "batch_size": 8, "n_ctx": 128}
+    message = "missing: vocab_size, n_positions, n_embd; a model is its 5 sizes, add them"
+    assert contradictions(**data) == (
+        message,
+        "n_ctx=128 is read by nothing: call it n_positions",
+    )
+    split = examine(data).split()
+    assert split.model_config is None
+    assert split.reasons == {"config.json": (message,)}
+    assert split.left_over == {"n_layer": 4, "n_head": 4, "n_ctx": 128}
+    assert split.train_config == TrainConfig(batch_size=8)
+
+
+def test_a_pure_training_config_is_no_contradiction():
+    diagnosis = examine({"batch_size": 8})
+    assert diagnosis.contradictions == ()
+    reason = "no size of an architecture is given"
+    assert diagnosis.split().reasons == {"config.json": (reason,)}
+
+
+def test_several_impossible_values_are_named_at_once():
+    found = contradictions(**SIZES, resid_pdrop=2, embd_pdrop=3, batch_size=0, beta1=5)
+    for name in ("resid_pdrop=2", "embd_pdrop=3", "batch_size=0", "beta1=5"):
+        assert any(line.startswith(name) for line in found)
+
+
+def test_one_bad_training_setting_keeps_all_of_training_json_back():
+    split = examine({**MIXED, "weight_decay": -1}).split()
+    assert split.model_config is not None
+    assert (split.train_config, split.optim_config, split.corpus_config) == (None, None, None)
+    assert list(split.reasons) == ["training.json"]
+    left = {"batch_size": 64, "learning_rate": 3e-4, "max_iters": 2000, "weight_decay": -1}
+    assert split.left_over == left  # block_size stands in config.json
+
+
+# Notes.
+
+
+def test_defaults_that_may_surprise_are_noted():
+    found = "\n".join(examine({**SIZES, "n_positions": 64, "vocab_size": 50304}).notes)
+    for part in (
+        "resid_pdrop and embd_pdrop and attn_pdrop not given: GPT-2's default of 0.1 is taken",
+        "activation_function not given: GPT-2's gelu_new is taken",
+        "block_size not given: a training window of n_positions=64 tokens is taken",
+        "eos_token_id not given: in GPT-2's vocabulary <|endoftext|> is 50256",
+        'tokenizer not given: char is taken; vocab_size=50304 looks like "gpt2"',
+    ):
+        assert part in found
+    split = examine({**SIZES, "n_positions": 64}).split()
+    assert split.train_config.block_size == 64
+
+
+def test_a_complete_config_needs_no_note():
+    data = {**to_dict(PRESETS["tinygpt"]), "n_ctx": 128}
+    assert examine(data).notes == ()
+
+
+# The split: written, read back, nothing lost.
+
+
+def read_back(folder: Path) -> tuple[Any, ...]:
+    training = json.loads((folder / "training.json").read_text())
+    assert list(training) == ["train", "optim", "corpus", "tokenizer"]
+    return (
+        ModelConfig.from_dict(json.loads((folder / "config.json").read_text())),
+        GenerationConfig.from_dict(json.loads((folder / "generation_config.json").read_text())),
+        from_dict(TrainConfig, training["train"], "train"),
+        from_dict(OptimConfig, training["optim"], "optim"),
+        from_dict(CorpusConfig, training["corpus"], "corpus"),
+        from_dict(TokenizerConfig, training["tokenizer"], "tokenizer"),
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [MIXED, NANOGPT, DISTILGPT2, {**MIXED, "do_sample": False, "stop": "END", "minutes": None}],
+    ids=["mixed", "nanogpt", "distilgpt2", "greedy"],
+)
+def test_written_files_read_back_equal(data, tmp_path):
+    split = examine(data).split()
+    paths = write_split(split, tmp_path / "new" / "run")
+    names = ["config.json", "generation_config.json", "training.json"]
+    assert [p.name for p in paths] == names + ["leftover.json"] * bool(split.left_over)
+    assert read_back(tmp_path / "new" / "run") == (
+        split.model_config,
+        split.generation_config,
+        split.train_config,
+        split.optim_config,
+        split.corpus_config,
+        split.tokenizer_config,
+    )
+    if split.left_over:
+        assert json.loads(paths[-1].read_text()) == split.left_over
+
+
+def test_a_file_that_can_not_be_made_is_not_written(tmp_path):
+    paths = write_split(examine({**MIXED, "n_head": 3}).split(), tmp_path)
+    names = ["generation_config.json", "training.json", "leftover.json"]
+    assert [path.name for path in paths] == names
+    left_over = json.loads((tmp_path / "leftover.json").read_text())
+    assert left_over == {k: MIXED[k] for k in ("vocab_size", "n_layer", "d_model", "dropout")} | {
+        "n_head": 3
+    }
+
+
+def test_existing_files_are_never_overwritten(tmp_path):
+    (tmp_path / "training.json").write_text("mine")
+    with pytest.raises(ConfigError, match=r"training\.json is there already; give a new folder"):
+        write_split(examine(MIXED).split(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["training.json"]
+    assert (tmp_path / "training.json").read_text() == "mine"
+    with pytest.raises(ConfigError, match="is there already; give a new folder"):
+        write_split(examine(MIXED).split(), tmp_path / "training.json")
+
+
+def test_what_is_not_json_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match="a value can't be written as JSON"):
+        write_split(examine({**MIXED, "device": object()}).split(), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+ANY_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 70000) | st.floats(-2, 2) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+KEYS = st.sampled_from(sorted({*known_keys(), "n_heds", "wandb_x"})) | st.text(max_size=4)
+
+
+def assert_nothing_is_lost(data: dict[str, Any]) -> None:
+    diagnosis = examine(data)
+    assert [report.key for report in diagnosis.keys] == list(data)
+    assert all(report.labels and set(report.labels) <= set(LABELS) for report in diagnosis.keys)
+    json.dumps(diagnosis.to_dict())
+    split = diagnosis.split()
+    configs = {
+        "ModelConfig": split.model_config,
+        "GenerationConfig": split.generation_config,
+        "TrainConfig": split.train_config,
+        "OptimConfig": split.optim_config,
+        "CorpusConfig": split.corpus_config,
+        "TokenizerConfig": split.tokenizer_config,
+    }
+    for report in diagnosis.keys:
+        if report.key in split.left_over or report.key in ("model_type", "architectures"):
+            continue
+        places = [place.split(".") for place in (report.ours or "").split(", ")]
+        found = [getattr(configs[owner], name) for owner, name in places if configs[owner]]
+        plain = tuple(report.value) if isinstance(report.value, list) else report.value
+        if report.key == "do_sample":
+            assert (found[0] > 0) is report.value
+        elif report.key == "betas":
+            assert tuple(found) == plain
+        elif report.key == "top_k" and report.value == 0:
+            assert found == [None]
+        elif report.key in ("stop", "stop_strings") and isinstance(report.value, str):
+            assert found == [(report.value,)]
+        else:
+            assert found
+            assert set(found) == {plain}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(KEYS, ANY_VALUE, max_size=8), st.booleans())
+def test_nothing_is_lost_whatever_is_given(data, with_sizes):
+    assert_nothing_is_lost({**SIZES, **data} if with_sizes else data)
+
+
+@pytest.mark.parametrize("data", [MIXED, NANOGPT, MINGPT, DISTILGPT2, {}])
+def test_nothing_is_lost_of_real_configs(data):
+    assert_nothing_is_lost(data)
+
+
+def test_our_own_classes_survive_being_thrown_together():
+    model = replace(PRESETS["tinygpt"], n_inner=17, bos_token_id=1, eos_token_id=2)
+    train = TrainConfig(block_size=100, max_steps=7, n_evals=3, eval_tokens=99, save_every=2)
+    optim = OptimConfig(final_learning_rate=1e-5, adam_epsilon=1e-7)
+    generation = GenerationConfig(top_k=5, stop_strings=("a", "b"), bos_token_id=1, eos_token_id=2)
+    corpus = CorpusConfig(corpus="my.txt", sha256="0" * 64)
+    flat = model.to_dict() | generation.to_dict() | to_dict(train) | to_dict(optim)
+    split = examine(flat | to_dict(corpus) | {"tokenizer": "char"}).split()
+    assert split.left_over == {}
+    assert (split.model_config, split.generation_config) == (model, generation)
+    assert (split.train_config, split.optim_config) == (train, optim)
+    assert (split.corpus_config, split.tokenizer_config) == (corpus, TokenizerConfig())
+
+
+# The whole as data.
+
+
+def test_diagnosis_is_frozen_and_json_ready():
+    diagnosis = examine(NANOGPT)
+    with pytest.raises(FrozenInstanceError):
+        diagnosis.notes = ()
+    data = json.loads(json.dumps(diagnosis.to_dict()))
+    assert list(data) == ["keys", "contradictions", "notes", "split"]
+    assert data["keys"][0] == {
+        "key": "out_dir",
+        "value": "out",
+        "labels": ["runtime"],
+        "hf_name": "output_dir",
+        "hf_home": "TrainingArguments",
+        "ours": None,
+        "meaning": "Folder of the run.",
+    }
+    assert data["split"]["config.json"]["n_positions"] == 256
+    assert data["split"]["left_over"]["device"] == "cpu"
+    assert isinstance(look_up("device"), KeyInfo)
+
+
+@pytest.mark.parametrize("data", [[], "{}", None, {1: 2}])
+def test_only_objects_are_examined(data):
+    with pytest.raises(ConfigError, match="expected an object with keys, got "):
+        examine(data)
+
+
+def test_labels_of_a_run_folder_are_counted_file_by_file():
+    training = {
+        "train": to_dict(TrainConfig()),
+        "optim": to_dict(OptimConfig()),
+        "corpus": to_dict(CorpusConfig()),
+        "tokenizer": to_dict(TokenizerConfig()),
+        "from": None,
+    }
+    assert label_config_files(PRESETS["tinygpt"].to_dict(), training) == {
+        "config.json": {"architecture": 15, "tokenizer": 3, "generation": 2},
+        "training.json": {"tokenizer": 1, "data": 2, "training": 17},
+    }
+    assert label_config_files(MIXED) == {
+        "config.json": {"architecture": 6, "tokenizer": 1, "training": 4}
+    }
+
+
+# The file.
+
+
+def refusal(path: Path, content: bytes | str) -> str:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError) as refused:
+        read_flat_config(path)
+    message = str(refused.value)
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+def test_a_file_is_read(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(NANOGPT).encode())
+    assert read_flat_config(path) == NANOGPT
+
+
+def test_syntax_errors_name_line_and_column(tmp_path):
+    message = refusal(tmp_path / "c.json", '{\n "n_layer": 4,\n "n_head" 4}')
+    assert message == "line 3, column 11: Expecting ':' delimiter; the doctor reads JSON"
+    assert refusal(tmp_path / "c.json", "").startswith("line 1, column 1: ")
+    assert refusal(tmp_path / "c.json", "n_layer: 4\n").startswith("line 1, column 1: ")
+
+
+def test_a_key_twice_is_refused_with_its_lines(tmp_path):
+    message = refusal(tmp_path / "c.json", '{"n_layer": 4,\n"n_head": 4,\n"n_layer": 5}')
+    assert message == 'the key "n_layer" stands twice (lines 1, 3); keep one'
+    nested = refusal(tmp_path / "c.json", '{"model":\n{"a": 1,\n"a": 1}}')
+    assert nested == 'the key "a" stands twice (lines 2, 3); keep one'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "expected a JSON object with keys, got a list"),
+        ('"{}"', "expected a JSON object with keys, got a single value"),
+        ("3", "expected a JSON object with keys, got a single value"),
+        ('{"a": NaN}', "NaN is not a number that JSON can hold; write another, or null"),
+        ('{"a": -Infinity}', "-Infinity is not a number that JSON can hold"),
+        ('{"a": 1e999}', "1e999 is not a number that JSON can hold"),
+        ('{"a": "\\ud800"}', "not UTF-8 text"),
+        (b'{"a": "\xff"}', "not UTF-8 text"),
+        ('{"a": ' + "1" * 5000 + "}", "Exceeds the limit"),
+        ('{"a": ' + "[" * 19 + "]" * 19 + ', "b": ' + "[" * 20 + "]" * 20 + "}", "20 levels"),
+        ("[" * 100_000, "more than 20 levels, which no config has"),
+        (json.dumps(dict.fromkeys(map(str, range(501)))), "more than 500 keys"),
+        (b" " * 1_000_001, "larger than 1,000,000 bytes, which no config is"),
+    ],
+)
+def test_other_files_are_refused(content, message, tmp_path):
+    assert message in refusal(tmp_path / "c.json", content)
+
+
+def test_twenty_levels_are_read(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{"a": ' + "[" * 19 + "]" * 19 + "}")
+    assert list(read_flat_config(path)) == ["a"]
+
+
+def test_a_path_that_is_no_file_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "none.json", tmp_path / "none" / "none.json"):
+        with pytest.raises(ConfigError, match="; give a JSON file"):
+            read_flat_config(path)
+
+
+def test_hostile_files_cost_little(tmp_path):
+    path = tmp_path / "c.json"
+    twice = ",".join(f'"{n}":0' for n in range(50_000))
+    started_s = time.perf_counter()
+    assert "stands twice" in refusal(path, "{" + twice + "," + twice + "}")
+    path.write_text(json.dumps({f"n_head{'x' * 1500}{n}": n for n in range(500)}))
+    examine(read_flat_config(path))
+    assert time.perf_counter() - started_s < 10
+
+
+def test_exports_are_exact():
+    public = {n for n, v in vars(doctor).items() if getattr(v, "__module__", "") == doctor.__name__}
+    reexported = {"LABELS", "Split", "write_split"}
+    assert set(doctor.__all__) == {n for n in public if not n.startswith("_")} | reexported

@@ -1,0 +1,203 @@
+"""The draw follows the softmax that the settings describe, the same on every machine."""
+
+import itertools
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tinygpt.run_config import GenerationConfig
+from tinygpt.sampling import generator, next_id, probabilities
+
+V = 12
+LOGITS = np.random.default_rng(7).normal(0, 1.5, V).astype(np.float32)
+
+SETTINGS = {
+    "plain": GenerationConfig(temperature=1.0),
+    "cold": GenerationConfig(temperature=0.5),
+    "hot": GenerationConfig(temperature=2.0),
+    "top_k": GenerationConfig(temperature=1.0, top_k=4),
+    "top_k of all": GenerationConfig(temperature=1.0, top_k=V),
+    "top_p": GenerationConfig(temperature=1.0, top_p=0.7),
+    "all three": GenerationConfig(temperature=1.3, top_k=8, top_p=0.8),
+}
+
+
+def target(logits: Any, settings: GenerationConfig) -> list[float]:
+    """The distribution as its definition reads, one token at a time, without numpy."""
+    scores = [float(x) / settings.temperature for x in logits]
+    top = max(scores)
+    if settings.top_k is not None and settings.top_k < len(scores):
+        least = sorted(scores, reverse=True)[settings.top_k - 1]
+        scores = [x if x >= least else -math.inf for x in scores]
+    weights = [math.exp(x - top) for x in scores]
+    p = [w / math.fsum(weights) for w in weights]
+    kept, mass = set(), 0.0
+    for i in sorted(range(len(p)), key=lambda i: (-p[i], i)):
+        if mass < settings.top_p or settings.top_p == 1:
+            kept.add(i)
+        mass += p[i]
+    p = [x if i in kept else 0.0 for i, x in enumerate(p)]
+    return [x / math.fsum(p) for x in p]
+
+
+def standard_scores(counts: Any, expected: Any) -> float:
+    """How many standard deviations a chi-square statistic lies above its mean (Wilson-Hilferty)."""
+    kept = np.asarray(expected) > 0
+    assert np.asarray(counts)[~kept].sum() == 0, "an excluded token was drawn"
+    n = kept.sum() - 1
+    x = ((np.asarray(counts)[kept] - expected[kept]) ** 2 / expected[kept]).sum()
+    return float(((x / n) ** (1 / 3) - (1 - 2 / (9 * n))) / math.sqrt(2 / (9 * n)))
+
+
+class TestDistribution:
+    @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+    def test_frequencies_follow_the_target(self, settings: GenerationConfig) -> None:
+        n, rng = 20_000, generator(0)
+        counts = np.bincount([next_id(LOGITS, settings, rng) for _ in range(n)], minlength=V)
+        assert standard_scores(counts, n * np.array(target(LOGITS, settings))) < 3
+
+    def test_the_test_would_notice(self) -> None:
+        """A temperature 5% off fails it."""
+        n, rng = 20_000, generator(0)
+        off = GenerationConfig(temperature=1.05)
+        counts = np.bincount([next_id(LOGITS, off, rng) for _ in range(n)], minlength=V)
+        assert standard_scores(counts, n * np.array(target(LOGITS, SETTINGS["plain"]))) > 3
+
+    @given(
+        logits=st.lists(st.integers(-3000, 3000), min_size=1, max_size=20),
+        temperature=st.floats(0.05, 5),
+        top_k=st.none() | st.integers(1, 25),
+        top_p=st.floats(0.01, 1),
+    )
+    def test_probabilities_are_the_target(
+        self, logits: list[int], temperature: float, top_k: int | None, top_p: float
+    ) -> None:
+        array = np.array(logits, dtype=np.float32) / 100
+        settings = GenerationConfig(temperature=temperature, top_k=top_k, top_p=top_p)
+        whole = sorted(target(array, replace(settings, top_p=1.0)), reverse=True)
+        masses = itertools.accumulate(whole)
+        assume(top_p == 1 or all(abs(mass - top_p) > 1e-9 for mass in masses))  # no rounding
+        p = probabilities(array, settings)
+        assert p.dtype == np.float64
+        np.testing.assert_allclose(p, target(array, settings), rtol=1e-9, atol=0)
+
+    @pytest.mark.parametrize(
+        ("top_p", "n_kept"),
+        [(0.5, 1), (0.50001, 2), (0.75, 2), (0.7501, 3), (0.875, 3), (0.9, 4), (1e-9, 1), (1.0, 4)],
+    )
+    def test_top_p_keeps_the_smallest_set_that_reaches_p(self, top_p: float, n_kept: int) -> None:
+        logits = np.log2(np.array([0.125, 0.5, 0.25, 0.125])) * math.log(2)
+        p = probabilities(logits.astype(np.float32), GenerationConfig(temperature=1.0, top_p=top_p))
+        kept = np.flatnonzero(p)
+        assert list(kept) == sorted([1, 2, 0, 3][:n_kept])
+        assert p[1] == p.max() == pytest.approx(0.5 / [0.5, 0.75, 0.875, 1][n_kept - 1])
+
+    def test_top_k_keeps_ties(self) -> None:
+        p = probabilities(
+            np.array([1, 3, 2, 2, 0], np.float32), GenerationConfig(temperature=1.0, top_k=2)
+        )
+        assert list(np.flatnonzero(p)) == [1, 2, 3]
+
+    def test_top_p_comes_after_temperature_and_top_k(self) -> None:
+        logits = np.log([0.4, 0.3, 0.2, 0.1]).astype(np.float32)
+        both = GenerationConfig(temperature=1.0, top_k=2, top_p=0.5)
+        assert list(np.flatnonzero(probabilities(logits, both))) == [0]  # 0.4 / 0.7 >= 0.5
+        hot = GenerationConfig(temperature=100.0, top_p=0.5)
+        assert list(np.flatnonzero(probabilities(logits, hot))) == [0, 1]
+
+    def test_logits_are_left_alone(self) -> None:
+        before = LOGITS.copy()
+        probabilities(LOGITS, SETTINGS["all three"])
+        np.testing.assert_array_equal(LOGITS, before)
+
+
+class TestGreedy:
+    @pytest.mark.parametrize("seed", range(5))
+    def test_top_k_of_one_and_a_tiny_top_p_are_greedy(self, seed: int) -> None:
+        logits = np.random.default_rng(seed).normal(size=50).astype(np.float32)
+        greedy = next_id(logits, GenerationConfig(temperature=0.0), generator(0))
+        assert greedy == int(logits.argmax())
+        for settings in (GenerationConfig(top_k=1), GenerationConfig(top_p=1e-6)):
+            rng = generator(seed)
+            assert {next_id(logits, settings, rng) for _ in range(20)} == {greedy}
+
+    def test_draws_nothing_and_takes_the_first_of_equals(self) -> None:
+        rng = generator(3)
+        logits = np.array([0, 2, 1, 2], np.float32)
+        assert next_id(logits, GenerationConfig(temperature=0.0), rng) == 1
+        assert rng.random() == generator(3).random()
+        p = probabilities(logits, GenerationConfig(temperature=0.0))
+        np.testing.assert_array_equal(p, [0, 1, 0, 0])
+
+
+class TestExtremes:
+    @pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-30, 0.7, 1.0, 1e30, 1e308])
+    @pytest.mark.parametrize("top_k", [None, 1, 3])
+    @pytest.mark.parametrize("top_p", [1e-300, 0.5, 1.0])
+    def test_large_and_infinite_logits(
+        self, temperature: float, top_k: int | None, top_p: float
+    ) -> None:
+        settings = GenerationConfig(temperature=temperature, top_k=top_k, top_p=top_p)
+        inf = math.inf
+        for values in (
+            [1e4, -1e4, 0, 9999],
+            [-inf, -inf, 5, -inf],
+            [-inf, 1e4, -1e4, -inf, 3],
+            [3e38, -3e38, 0, 1],
+            [0, 0, 0, 0],
+            [2],
+        ):
+            logits = np.array(values, dtype=np.float32)
+            p = probabilities(logits, settings)
+            assert np.isfinite(p).all()
+            assert p.sum() == pytest.approx(1)
+            assert (p[np.isneginf(logits)] == 0).all()
+            assert p[logits.argmax()] == p.max()
+            rng = generator(0)
+            assert all(p[next_id(logits, settings, rng)] > 0 for _ in range(5))
+
+    @pytest.mark.parametrize("u", [0.0, math.nextafter(1, 0)])
+    def test_the_ends_of_the_random_interval(self, u: float) -> None:
+        class Fixed:
+            def random(self) -> float:
+                return u
+
+        rng: Any = Fixed()
+        inf = math.inf
+        logits = np.array([-inf, 0, 1, -inf, 2, -inf, -inf], np.float32)
+        drawn = next_id(logits, GenerationConfig(temperature=1.0), rng)
+        assert drawn == (1 if u == 0 else 4)
+        many = np.zeros(50_257, np.float32)
+        assert next_id(many, GenerationConfig(temperature=1.0), rng) == (0 if u == 0 else 50_256)
+
+
+class TestGenerator:
+    def test_same_key_same_draws(self) -> None:
+        assert list(generator(5, 2).random(9)) == list(generator(5, 2).random(9))
+
+    def test_every_seed_and_sample_has_its_own(self) -> None:
+        seeds = [0, 1, 2, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]
+        keys = list(itertools.product(seeds, range(4)))
+        assert len({generator(*key).random() for key in keys}) == len(keys)
+
+    def test_draws_are_the_same_on_every_machine(self) -> None:
+        """Philox 4x64-10 of Salmon et al. 2011, written out: key (seed, sample index)."""
+        mask = 2**64 - 1
+
+        def block(counter: int, key: tuple[int, int]) -> list[int]:
+            x, (k0, k1) = [counter, 0, 0, 0], key
+            for _ in range(10):
+                a, b = 0xD2E7470EE14C6C93 * x[0], 0xCA5A826395121157 * x[2]
+                x = [(b >> 64) ^ x[1] ^ k0, b & mask, (a >> 64) ^ x[3] ^ k1, a & mask]
+                k0, k1 = (k0 + 0x9E3779B97F4A7C15) & mask, (k1 + 0xBB67AE8584CAA73B) & mask
+            return x
+
+        for key in ((0, 0), (1, 0), (0, 1), (2**64 - 1, 7)):
+            expected = [word >> 11 for counter in (1, 2) for word in block(counter, key)]
+            rng = generator(*key)
+            assert [rng.random() * 2**53 for _ in range(8)] == expected

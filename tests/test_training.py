@@ -1,0 +1,718 @@
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import random
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tinygpt import learner as learner_module
+from tinygpt import loop, run_folder
+from tinygpt.checkpoint import load_newest
+from tinygpt.corpora import Corpus
+from tinygpt.data import split
+from tinygpt.device import pick_device
+from tinygpt.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MachineError,
+    TinyGPTError,
+    TokenizerError,
+)
+from tinygpt.evaluate import evaluate, val_loss
+from tinygpt.events import Evaluated, Resumed, Saved, Step
+from tinygpt.language_model import LanguageModel, load
+from tinygpt.learner import Learner, new_model
+from tinygpt.model_config import ModelConfig
+from tinygpt.run_config import (
+    CorpusConfig,
+    GenerationConfig,
+    OptimConfig,
+    TokenizerConfig,
+    TrainConfig,
+)
+from tinygpt.tokenizer import BPETokenizer, CharTokenizer, load_tokenizer
+from tinygpt.training import FINE_TUNING_LEARNING_RATE, resume, train
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def corpus_of(text: str, name: str = "test") -> Corpus:
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    return Corpus(name=name, text=text, sha256=sha256, source="a test")
+
+
+def prose(n: int, seed: int = 0) -> str:
+    """Make n characters of words in a fixed random order; the same everywhere."""
+    rng = random.Random(seed)
+    words = ["the", "cat", "sat", "on", "a", "mat", "dog", "ran", "to", "it.\n"]
+    return " ".join(rng.choice(words) for _ in range(n))[:n]
+
+
+CORPUS = corpus_of(prose(4000))
+VOCAB_SIZE = len(set(CORPUS.text))
+OPTIM = OptimConfig(learning_rate=5e-3, warmup_steps=5)
+
+
+@pytest.fixture
+def config(tiny_config):
+    return dataclasses.replace(tiny_config, vocab_size=VOCAB_SIZE)
+
+
+@pytest.fixture
+def settings():
+    return TrainConfig(
+        block_size=16, batch_size=4, max_steps=12, n_evals=3, eval_tokens=64, save_every=5
+    )
+
+
+def run(config, settings, out, corpus=CORPUS, **arguments):
+    arguments = {"optim_config": OPTIM, "device": "cpu"} | arguments
+    return list(train(config, settings, corpus, out=out, **arguments))
+
+
+def of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def metrics(folder: Path) -> list[dict]:
+    """Lines of what was computed, without times."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in line.items() if k != "elapsed_s"}
+        for line in lines
+        if line["event"] in ("step", "evaluated")
+    ]
+
+
+class Stop:
+    """Says stop at the n-th question."""
+
+    def __init__(self, at: float = math.inf, seconds: float = 0.0) -> None:
+        self.asked, self.at, self.now_s, self.seconds = 0, at, 0.0, seconds
+
+    def __call__(self) -> bool:
+        self.asked += 1
+        self.now_s += self.seconds  # a clock that moves with the work
+        return self.asked >= self.at
+
+    def clock(self) -> float:
+        return self.now_s
+
+
+# --- one run
+
+
+def test_the_events_of_a_run(config, settings, tmp_path):
+    events = run(config, settings, tmp_path / "r")
+    steps = of(Step, events)
+    assert [step.step for step in steps] == list(range(1, 13))
+    assert [step.tokens for step in steps] == [64 * n for n in range(1, 13)]
+    assert steps[-1].progress == 1.0
+    assert [step.elapsed_s for step in steps] == sorted(step.elapsed_s for step in steps)
+    assert [(e.step, e.final) for e in of(Evaluated, events)] == [
+        (0, False),
+        (4, False),
+        (8, False),
+        (12, True),
+    ]
+    assert [(s.step, s.reason, s.final) for s in of(Saved, events)] == [
+        (0, "start", False),
+        (5, "scheduled", False),
+        (10, "scheduled", False),
+        (12, "end", True),
+    ]
+    assert isinstance(events[0], Saved)
+    assert events[-1].path == tmp_path / "r"
+
+
+def test_losses_and_bits_are_what_they_say(config, settings, tmp_path):
+    events = run(config, settings, tmp_path / "r")
+    lm = load(tmp_path / "r", device="cpu")
+    train_text, held_out_text = split(CORPUS.text)
+    ids = lm.tokenizer.encode(held_out_text)
+    final = of(Evaluated, events)[-1]
+    assert final.val_loss == pytest.approx(val_loss(lm.model, ids, 16).loss, abs=1e-6)
+    assert final.n_tokens == final.n_total == len(ids) - 1
+    found = evaluate(lm.model, lm.tokenizer, held_out_text, prefix=train_text[-500:])
+    assert final.bits_per_byte == pytest.approx(found.bits_per_byte, abs=1e-6)
+    first = of(Step, events)[0]
+    assert first.bits_per_byte == pytest.approx(first.loss / math.log(2))  # one byte a character
+    assert of(Evaluated, events)[0].n_tokens == 64
+    assert of(Evaluated, events)[0].bits_per_byte is None
+
+
+def test_the_loss_at_init_is_that_of_guessing_and_falls(config, tmp_path):
+    settings = TrainConfig(block_size=16, batch_size=8, max_steps=60, n_evals=0)
+    config = dataclasses.replace(config, initializer_range=0.02)
+    losses = [step.loss for step in of(Step, run(config, settings, tmp_path / "r"))]
+    assert losses[0] == pytest.approx(math.log(VOCAB_SIZE), rel=0.1)
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_overfits_one_batch(tiny_config, tmp_path):
+    corpus = corpus_of("abcdefghijklmnop q!")  # 17 characters to train on: a single window
+    config = dataclasses.replace(tiny_config, vocab_size=19)
+    settings = TrainConfig(block_size=16, batch_size=1, max_steps=60, n_evals=0)
+    events = run(
+        config, settings, tmp_path / "r", corpus, optim_config=OptimConfig(learning_rate=1e-2)
+    )
+    assert of(Step, events)[-1].loss < 0.1
+
+
+def test_golden_losses_of_the_smoke_run(tmp_path):
+    """The run of configs/smoke.toml on a text of our own."""
+    table = tomllib.loads((CONFIGS / "smoke.toml").read_text("utf-8"))
+    config = ModelConfig(vocab_size=VOCAB_SIZE, **table["model"])
+    events = run(
+        config,
+        TrainConfig(**table["train"]),
+        tmp_path / "r",
+        optim_config=OptimConfig(**table["optim"]),
+        tokenizer_config=TokenizerConfig(**table["tokenizer"]),
+        threads=1,
+    )
+    same_kind = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    tolerance = 1e-4 if same_kind else 1e-2  # recorded on a CPU of that kind
+    losses = [step.loss for step in of(Step, events)]
+    assert losses == pytest.approx(GOLDEN_LOSSES, abs=tolerance)
+    assert of(Evaluated, events)[-1].val_loss == pytest.approx(GOLDEN_VAL_LOSS, abs=tolerance)
+
+
+GOLDEN_LOSSES = [
+    *(2.919587, 2.806295, 2.532647, 2.372722, 2.365766, 2.265965, 2.161314, 2.011467, 1.886206),
+    *(1.883156, 1.791546, 1.757184, 1.734177, 1.643995, 1.659278, 1.611322, 1.583771, 1.535959),
+    *(1.534958, 1.550991),
+]
+GOLDEN_VAL_LOSS = 1.598331
+
+
+# --- the folder
+
+
+def test_the_folder_appears_complete_and_says_how_it_was_made(config, settings, tmp_path):
+    out = tmp_path / "runs" / "mine"
+    events = train(config, settings, CORPUS, optim_config=OPTIM, out=out, device="cpu")
+    assert not tmp_path.joinpath("runs").exists()  # nothing before the first event
+    assert next(events) == Saved(step=0, path=out, final=False, reason="start")
+    assert sorted(path.name for path in out.parent.iterdir()) == ["mine"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "environment.json",
+        "generation_config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training.json",
+    ]
+    lm = load(out, device="cpu")
+    initial = new_model(config, settings.seed).state_dict()
+    for name, tensor in lm.model.state_dict().items():
+        assert torch.equal(tensor, initial[name])
+    recipe = json.loads((out / "training.json").read_text())
+    assert recipe["train"] == dataclasses.asdict(settings)
+    assert recipe["optim"] == dataclasses.asdict(OPTIM)
+    assert recipe["corpus"] == {"corpus": "test", "sha256": CORPUS.sha256}
+    assert recipe["tokenizer"] == {"tokenizer": "char"}
+    assert recipe["from"] is None
+    assert recipe["data"]["n_train_characters"] == 3600
+    assert run_folder.read_recipe(out).to_dict() == recipe
+    environment = json.loads((out / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    assert environment["device"] == "cpu"
+    events.close()
+
+
+@pytest.mark.slow
+def test_transformers_opens_it_at_every_moment(config, settings, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    out = tmp_path / "r"
+    text = CORPUS.text[:16]
+    for event in train(config, settings, CORPUS, optim_config=OPTIM, out=out, device="cpu"):
+        if isinstance(event, Saved):
+            theirs = AutoModelForCausalLM.from_pretrained(out).eval()
+            ids = AutoTokenizer.from_pretrained(out)(text, return_tensors="pt")["input_ids"]
+            ours = load(out, device="cpu").model
+            with torch.no_grad():
+                expected = ours(ids)
+                assert torch.allclose(theirs(ids).logits, expected, atol=1e-4 * expected.std())
+    assert isinstance(event, Saved)
+
+
+def test_metrics_are_one_line_per_event_with_the_words_of_the_house(config, settings, tmp_path):
+    events = run(config, settings, tmp_path / "r")
+    lines = [
+        json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert len(lines) == len(events)
+    by_kind = {line["event"]: set(line) for line in lines}
+    common = {"event", "step", "tokens", "elapsed_s"}
+    assert by_kind["step"] == common | {"loss", "bits_per_byte", "learning_rate", "grad_norm"}
+    assert by_kind["evaluated"] == common | {
+        "val_loss",
+        "bits_per_byte",
+        "n_tokens",
+        "n_total",
+        "final",
+    }
+    assert lines[2]["loss"] == events[2].loss
+
+
+def test_the_card_names_corpus_sizes_and_figures(config, settings, tmp_path):
+    final = of(Evaluated, run(config, settings, tmp_path / "r"))[-1]
+    card = (tmp_path / "r" / "README.md").read_text()
+    head, body = card.split("---\n")[1:]
+    assert "library_name: transformers\npipeline_tag: text-generation\n" in head
+    assert "license" not in head
+    for part in (CORPUS.sha256, f"{final.val_loss:.4f}", f"{final.bits_per_byte:.4f}", "# r\n"):
+        assert part in body
+    assert 'AutoModelForCausalLM.from_pretrained("r")' in body
+    assert 'tinygpt.load("r")' in body
+
+
+def test_without_a_name_the_next_free_one_is_taken(config, settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/run-001").mkdir(parents=True)
+    events = train(config, settings, CORPUS, device="cpu")
+    assert next(events).path == Path("runs/run-002")
+    events.close()
+
+
+# --- refusals
+
+
+def refusals():
+    train_config = TrainConfig(block_size=16, batch_size=4, max_steps=3)
+    change = dataclasses.replace
+    yield "no budget", {"train": change(train_config, max_steps=None)}, "minutes or max_steps"
+    yield "block", {"train": change(train_config, block_size=17)}, "n_positions=16"
+    yield "short", {"corpus": corpus_of("".join(sorted(set(CORPUS.text))))}, "needs 17"
+    yield "vocabulary", {"vocab_size": 99}, rf"model_config, vocab_size={VOCAB_SIZE}\)"
+    yield "no model", {"config": None}, "no architecture"
+    yield "device", {"device": "cudda"}, "not known"
+    yield "corpus", {"corpus": CorpusConfig(corpus="nowhere.txt")}, "neither a named corpus"
+    yield (
+        "over",
+        {"train": TrainConfig(minutes=1.0, block_size=16), "started_s": -61.0},
+        "were over",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [pytest.param(changes, message, id=name) for name, changes, message in refusals()],
+)
+def test_what_can_be_refused_is_refused_before_the_folder_appears(
+    config, tmp_path, changes, message
+):
+    settings = TrainConfig(block_size=16, batch_size=4, max_steps=3)
+    if "vocab_size" in changes:
+        config = dataclasses.replace(config, vocab_size=changes["vocab_size"])
+    with pytest.raises(TinyGPTError, match=message):
+        train(
+            changes.get("config", config),
+            changes.get("train", settings),
+            changes.get("corpus", CORPUS),
+            out=tmp_path / "runs" / "r",
+            device=changes.get("device", "cpu"),
+            started_s=changes.get("started_s"),
+            clock=lambda: 0.0,
+        )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_existing_folder_is_refused_and_untouched(config, settings, tmp_path):
+    (tmp_path / "r").mkdir()
+    with pytest.raises(ConfigError, match=r"exists already.*tinygpt resume"):
+        run(config, settings, tmp_path / "r")
+    assert list((tmp_path / "r").iterdir()) == []
+
+
+def test_a_folder_that_appears_meanwhile_is_not_overwritten(config, settings, tmp_path):
+    events = train(config, settings, CORPUS, out=tmp_path / "r", device="cpu")
+    (tmp_path / "r").mkdir()
+    with pytest.raises(ConfigError, match="exists already"):
+        next(events)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["r"]
+
+
+def test_a_disk_that_refuses_is_a_machine_error_and_leaves_nothing(
+    config, settings, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MachineError, match="can't be made"):
+        run(config, settings, tmp_path / "file" / "r")
+
+    def full(*_):
+        raise MachineError("no space")
+
+    monkeypatch.setattr(run_folder, "write_safetensors", full)
+    with pytest.raises(MachineError, match="no space"):
+        run(config, settings, tmp_path / "r")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(config, settings, tmp_path):
+    events = []
+    with pytest.raises(ConfigError, match=r"step \d+: .*not finite.*lower learning_rate"):
+        for event in train(
+            config,
+            settings,
+            CORPUS,
+            optim_config=OptimConfig(learning_rate=1e30, warmup_steps=0),
+            out=tmp_path / "r",
+            device="cpu",
+        ):
+            events.append(event)
+    last = of(Saved, events)[-1]
+    checkpoint, _ = load_newest(tmp_path / "r" / "checkpoints")
+    assert checkpoint.step == last.step
+    assert all(np.isfinite(array).all() for array in checkpoint.model.values())
+    load(tmp_path / "r", device="cpu")
+
+
+# --- stopping and going on
+
+
+@pytest.fixture
+def with_dropout(config):
+    return dataclasses.replace(config, resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1)
+
+
+@pytest.fixture
+def accumulating(settings):
+    return dataclasses.replace(settings, gradient_accumulation_steps=2)
+
+
+def go_on(folder, corpus=CORPUS, **arguments):
+    return list(resume(folder, corpus=corpus, **arguments))
+
+
+def test_the_same_run_twice_is_the_same_to_the_bit(with_dropout, accumulating, tmp_path):
+    for name in ("a", "b"):
+        torch.manual_seed(hash(name) % 1000)  # torch's own generator must not matter
+        run(with_dropout, accumulating, tmp_path / name)
+    assert sha256(tmp_path / "a/model.safetensors") == sha256(tmp_path / "b/model.safetensors")
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+    run(with_dropout, dataclasses.replace(accumulating, seed=1), tmp_path / "c")
+    assert sha256(tmp_path / "a/model.safetensors") != sha256(tmp_path / "c/model.safetensors")
+
+
+def test_dropout_leaves_torchs_own_generator_alone(with_dropout, settings, tmp_path):
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    run(with_dropout, settings, tmp_path / "r")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("at", [1, 2, 4, 9, 16, 25, 29, 31])
+def test_an_interrupted_run_resumes_bit_for_bit(with_dropout, accumulating, tmp_path, at):
+    """Interrupted at the n-th question: in an evaluation, between micro-batches, at the end."""
+    whole = run(with_dropout, accumulating, tmp_path / "whole")
+    events = run(with_dropout, accumulating, tmp_path / "r", stop=Stop(at))
+    assert events[-1].reason == "interrupted"
+    assert not (tmp_path / "r" / "README.md").exists()
+    load(tmp_path / "r", device="cpu")
+    rest = go_on(tmp_path / "r")
+    assert rest[0] == Resumed(step=events[-1].step, path=tmp_path / "r", warning=None)
+    assert rest[-1].final
+    assert [step.step for step in of(Step, events + rest)] == list(range(1, 13))
+    for name in ("model.safetensors", "README.md"):
+        a, b = tmp_path / "whole" / name, tmp_path / "r" / name
+        assert a.read_text("latin-1").replace("whole", "r") == b.read_text("latin-1")
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "r")
+    assert of(Evaluated, rest)[-1].val_loss == of(Evaluated, whole)[-1].val_loss
+
+
+def test_a_run_interrupted_again_and_again_is_still_the_same(with_dropout, accumulating, tmp_path):
+    run(with_dropout, accumulating, tmp_path / "whole")
+    events = run(with_dropout, accumulating, tmp_path / "r", stop=Stop(3))
+    for n_sessions in itertools.count(1):
+        events = go_on(tmp_path / "r", stop=Stop(5))
+        if events[-1].final:
+            break
+    assert n_sessions > 5
+    assert sha256(tmp_path / "whole/model.safetensors") == sha256(tmp_path / "r/model.safetensors")
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "r")
+
+
+def test_a_run_that_died_goes_on_from_its_last_checkpoint(with_dropout, accumulating, tmp_path):
+    run(with_dropout, accumulating, tmp_path / "whole")
+    events = train(
+        with_dropout, accumulating, CORPUS, optim_config=OPTIM, out=tmp_path / "r", device="cpu"
+    )
+    for event in events:
+        if isinstance(event, Step) and event.step == 8:  # after the checkpoint of step 5
+            break
+    events.close()
+    with (tmp_path / "r" / "metrics.jsonl").open("a") as file:
+        file.write('{"event": "step", "st')  # a line that was being written
+    rest = go_on(tmp_path / "r")
+    assert rest[0].step == 5
+    assert sha256(tmp_path / "whole/model.safetensors") == sha256(tmp_path / "r/model.safetensors")
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "r")
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(config, settings, tmp_path):
+    run(config, settings, tmp_path / "whole")
+    run(config, settings, tmp_path / "r", stop=Stop(14))
+    newest = load_newest(tmp_path / "r" / "checkpoints")[0]
+    damaged = newest.path / "optimizer.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    rest = go_on(tmp_path / "r")
+    assert rest[0].step < newest.step
+    assert "optimizer.safetensors is not what was written" in rest[0].warning
+    assert sha256(tmp_path / "whole/model.safetensors") == sha256(tmp_path / "r/model.safetensors")
+
+
+def test_another_environment_is_told_before_going_on(config, settings, tmp_path):
+    run(config, settings, tmp_path / "r", stop=Stop(9))
+    path = tmp_path / "r" / "environment.json"
+    recorded = json.loads(path.read_text())
+    path.write_text(json.dumps(recorded | {"torch": "1.0", "threads": 512, "device": "cuda"}))
+    events = go_on(tmp_path / "r")
+    for part in ("not bit-exact", "torch was 1.0", "threads was 512", "device was cuda, is cpu"):
+        assert part in events[0].warning
+
+
+def test_a_finished_run_is_not_resumed(config, settings, tmp_path):
+    run(config, settings, tmp_path / "r")
+    with pytest.raises(ConfigError, match=r"is complete \(12 steps\).*--config"):
+        resume(tmp_path / "r", corpus=CORPUS)
+
+
+def test_resume_wants_a_run_and_its_text(config, settings, tmp_path, model_folder):
+    with pytest.raises(CheckpointError, match="is not a run folder"):
+        resume(model_folder)
+    run(config, settings, tmp_path / "r", stop=Stop(9))
+    with pytest.raises(DataError, match=CORPUS.sha256):
+        resume(tmp_path / "r", corpus=corpus_of(CORPUS.text + "!"))
+    with pytest.raises(DataError, match='"test" is neither a named corpus nor a file'):
+        resume(tmp_path / "r")
+
+
+def test_a_corpus_of_a_file_is_found_again(config, settings, tmp_path):
+    path = tmp_path / "my.txt"
+    path.write_text(CORPUS.text)
+    run(config, settings, tmp_path / "r", CorpusConfig(corpus=str(path)), stop=Stop(9))
+    assert list(resume(tmp_path / "r"))[-1].final
+
+
+# --- micro-batches
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(config):
+    """Same windows, whole or in parts: same loss, same gradient norm, same weights."""
+    ids = CharTokenizer.from_text(CORPUS.text).encode(CORPUS.text)
+    found = []
+    for batch_size, n_micro in ((12, 1), (4, 3)):
+        learner = Learner(new_model(config, 0), OPTIM, pick_device("cpu"))
+        settings = TrainConfig(
+            block_size=16, batch_size=batch_size, gradient_accumulation_steps=n_micro, max_steps=1
+        )
+        update = learner.update(ids, settings, 0, 0.0, lambda: False)
+        found.append((update, learner.model.state_dict()))
+    (whole, a), (parts, b) = found
+    assert parts.loss == pytest.approx(whole.loss, abs=1e-6)
+    assert parts.grad_norm == pytest.approx(whole.grad_norm, abs=1e-5)
+    for name, tensor in a.items():
+        assert torch.allclose(tensor, b[name], atol=1e-5)
+
+
+def test_clipping_bounds_the_gradient_and_zero_does_not(config, monkeypatch):
+    ids = CharTokenizer.from_text(CORPUS.text).encode(CORPUS.text)
+    settings = TrainConfig(block_size=16, batch_size=4, max_steps=1)
+    norms = {}
+    for clip in (0.01, 0.0):
+        optim = dataclasses.replace(OPTIM, grad_clip=clip)
+        learner = Learner(new_model(config, 0), optim, pick_device("cpu"))
+        reported = learner.update(ids, settings, 0, 0.0, lambda: False).grad_norm
+        gradients = [p.grad.flatten() for p in learner.model.parameters()]
+        norms[clip] = (reported, torch.cat(gradients).norm().item())
+    assert norms[0.01][1] == pytest.approx(0.01, rel=1e-3)
+    assert norms[0.0] == pytest.approx((norms[0.01][0], norms[0.01][0]), rel=1e-5)
+
+
+def test_bfloat16_is_used_for_the_products_alone(config, settings, tmp_path):
+    events = run(config, settings, tmp_path / "r", dtype="bfloat16")
+    exact = run(config, settings, tmp_path / "exact")
+    losses = [[step.loss for step in of(Step, e)] for e in (events, exact)]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], abs=0.05)
+    tensors = load_newest(tmp_path / "r" / "checkpoints")[0].model
+    assert {str(array.dtype) for array in tensors.values()} == {"float32"}
+
+
+# --- minutes
+
+
+MINUTES = TrainConfig(block_size=16, batch_size=4, minutes=0.2, n_evals=3, eval_tokens=64)
+
+
+def timed(config, tmp_path, stop, settings=MINUTES, corpus=CORPUS, name="r", **arguments):
+    return run(
+        config, settings, tmp_path / name, corpus, stop=stop, clock=stop.clock, **arguments
+    )
+
+
+def test_a_run_of_minutes_ends_when_it_said(config, tmp_path):
+    stop = Stop(seconds=0.1)
+    events = timed(config, tmp_path, stop)
+    assert stop.now_s == pytest.approx(12.0, rel=0.05)
+    steps = of(Step, events)
+    assert len(steps) > 80
+    final = of(Evaluated, events)[-1]
+    assert final.final
+    assert final.n_tokens == final.n_total
+    assert final.bits_per_byte is not None
+    assert [round(e.elapsed_s / 4) for e in of(Evaluated, events)] == [0, 1, 2, 3]
+    assert steps[-1].progress == pytest.approx(1.0, abs=0.02)
+    rates = [step.learning_rate for step in steps]
+    assert max(rates) == pytest.approx(OPTIM.learning_rate, rel=0.1)
+    assert rates[-1] < 0.03 * OPTIM.learning_rate
+    halfway = steps[len(steps) // 2]
+    assert halfway.learning_rate == pytest.approx(
+        OPTIM.learning_rate * (1 - halfway.progress), rel=0.05
+    )
+    assert abs(halfway.eta_s - (12.0 - halfway.elapsed_s)) < 0.5
+
+
+def test_the_minutes_count_from_the_start_of_the_verb(config, tmp_path):
+    stop = Stop(seconds=0.1)
+    stop.now_s = 100.0
+    events = timed(config, tmp_path, stop, started_s=94.0)
+    assert stop.now_s == pytest.approx(106.0, rel=0.006)
+    assert of(Step, events)[0].elapsed_s > 6.0
+
+
+def test_an_evaluation_that_does_not_fit_is_cut_short_and_says_so(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_MAX_LOGITS", 1)  # one window at a time, 0.3 s each
+    monkeypatch.setattr(loop, "SCORED_BYTES", 200)
+    stop = Stop(seconds=0.3)
+    settings = dataclasses.replace(MINUTES, minutes=0.5)
+    events = timed(config, tmp_path, stop, settings, corpus_of(prose(20_000)))
+    assert stop.now_s == pytest.approx(30.0, rel=0.05)
+    final = of(Evaluated, events)[-1]
+    assert final.final
+    assert 3 * 16 < final.n_tokens < final.n_total / 4
+    assert final.bits_per_byte is None
+    assert f"{final.n_tokens:,} of 1,999 held-out" in (tmp_path / "r" / "README.md").read_text()
+
+
+def test_an_interrupted_run_of_minutes_spends_the_remainder(config, tmp_path):
+    first = Stop(at=60, seconds=0.1)
+    events = timed(config, tmp_path, first)
+    assert events[-1].reason == "interrupted"
+    second = Stop(seconds=0.1)
+    second.now_s = 1000.0  # later, on another clock
+    rest = go_on(tmp_path / "r", stop=second, clock=second.clock)
+    assert rest[-1].final
+    assert first.now_s + second.now_s - 1000.0 == pytest.approx(12.0, rel=0.05)
+    steps = of(Step, events + rest)
+    assert [step.step for step in steps] == list(range(1, len(steps) + 1))
+    rates = [step.learning_rate for step in steps[10:]]
+    assert rates == sorted(rates, reverse=True)  # the schedule goes on where it was
+    assert of(Step, rest)[0].elapsed_s > 6.0
+
+
+def test_a_budget_that_is_nearly_spent_still_takes_one_step(config, tmp_path):
+    stop = Stop(seconds=0.1)
+    events = timed(config, tmp_path, stop, started_s=-11.8)
+    assert len(of(Step, events)) == 1
+    assert events[-1].final
+
+
+# --- fine-tuning
+
+
+@pytest.fixture
+def bpe_folder(tmp_path, make_hf_gpt2, tiny_config):
+    """A Hugging Face folder with a byte-level BPE of 256 bytes, 3 merges and <|endoftext|>."""
+    from tinygpt.tokenizer import _LETTERS
+
+    letters = list(_LETTERS)
+    merges = [("t", "h"), ("th", "e"), ("a", "t")]
+    tokens = [*letters, *(a + b for a, b in merges)]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    tokenizer = BPETokenizer(vocab, merges, {"<|endoftext|>": len(vocab)})
+    config = dataclasses.replace(
+        tiny_config, vocab_size=tokenizer.vocab_size, bos_token_id=259, eos_token_id=259
+    )
+    folder = tmp_path / "bpe"
+    make_hf_gpt2(config).save_pretrained(folder)
+    tokenizer.save(folder, config.n_positions)
+    return folder
+
+
+def test_fine_tunes_a_bpe_model_that_is_mapped_from_its_file(bpe_folder, settings, tmp_path):
+    start = load(bpe_folder, device="cpu")
+    before = sha256(bpe_folder / "model.safetensors")
+    events = list(train(None, settings, CORPUS, start=start, out=tmp_path / "r", device="cpu"))
+    assert sha256(bpe_folder / "model.safetensors") == before
+    recipe = run_folder.read_recipe(tmp_path / "r")
+    assert recipe.start == start.name
+    assert recipe.tokenizer == TokenizerConfig(tokenizer="gpt2")
+    assert recipe.optim == OptimConfig(learning_rate=FINE_TUNING_LEARNING_RATE)
+    assert recipe.data["n_train_tokens"] < recipe.data["n_train_characters"]
+    tuned = load(tmp_path / "r", device="cpu")
+    assert tuned.config == start.config
+    assert tuned.generation_config.eos_token_id == 259
+    assert np.array_equal(tuned.tokenizer.encode("the cat"), start.tokenizer.encode("the cat"))
+    moved = [
+        (a - b).abs().max().item()
+        for a, b in zip(tuned.model.parameters(), start.model.parameters(), strict=True)
+    ]
+    assert 0 < min(moved)
+    assert max(moved) < 12 * 2 * FINE_TUNING_LEARNING_RATE
+    assert "fine-tuned from" in (tmp_path / "r" / "README.md").read_text()
+    assert of(Step, events)[0].bits_per_byte < of(Step, events)[0].loss / math.log(2)
+
+
+def test_a_fine_tuned_run_resumes_bit_for_bit(bpe_folder, settings, tmp_path):
+    start = load(bpe_folder, device="cpu")
+    for name, stop in (("whole", Stop()), ("r", Stop(9))):
+        list(
+            train(None, settings, CORPUS, start=start, out=tmp_path / name, device="cpu", stop=stop)
+        )
+    go_on(tmp_path / "r")
+    assert sha256(tmp_path / "whole/model.safetensors") == sha256(tmp_path / "r/model.safetensors")
+
+
+def test_fine_tuning_keeps_architecture_and_characters(config, settings, model_folder, tmp_path):
+    start = load(model_folder, device="cpu")
+    with pytest.raises(ConfigError, match="leave model_config out"):
+        train(config, settings, CORPUS, start=start, out=tmp_path / "r")
+    with pytest.raises(TokenizerError, match=r"'\.'"):
+        train(None, settings, CORPUS, start=start, out=tmp_path / "r")
+    own = corpus_of("to be or not to be\n" * 30)
+    events = list(
+        train(start.config, settings, own, start=start, out=tmp_path / "r", device="cpu")
+    )
+    assert events[-1].final
+    assert run_folder.read_recipe(tmp_path / "r").tokenizer == TokenizerConfig(tokenizer="char")
+
+
+# --- the configs that come along
+
+
+def test_tinygpt_toml_is_tinygpt():
+    table = tomllib.loads((CONFIGS / "tinygpt.toml").read_text("utf-8"))
+    config = ModelConfig(vocab_size=65, **table["model"])
+    assert (config.n_layer, config.n_head, config.n_embd, config.n_positions) == (4, 4, 128, 128)
+    assert TrainConfig(**table["train"]) == TrainConfig(minutes=1.0)
+    assert OptimConfig(**table["optim"]) == OptimConfig()
+    assert CorpusConfig(**table["corpus"]) == CorpusConfig()
+    assert TokenizerConfig(**table["tokenizer"]) == TokenizerConfig()
