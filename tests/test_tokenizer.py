@@ -119,15 +119,22 @@ def test_65_characters_stay_65(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unknown", ["é", "\x00", "\ud800", "\U0010ffff", "B"])
 def test_char_names_an_unknown_character_and_its_place(unknown: str) -> None:
-    tokenizer = CharTokenizer.from_text("\nabcz")
+    tokenizer = CharTokenizer.from_text("\n?abcz")
     text = f"abc\nab{unknown}c"
-    place = rf"\(U\+{ord(unknown):04X}\) at line 2, column 3 \(index 6\).*the tokenizer's 5 char"
+    place = rf"\(U\+{ord(unknown):04X}\) at line 2, column 3 \(index 6\).*the tokenizer's 6 char"
     with pytest.raises(TokenizerError, match=place) as caught:
         tokenizer.encode(text)
     assert str(caught.value).startswith(repr(unknown))
     str(caught.value).encode()  # printable, surrogate or not
     assert tokenizer.unknown(text + "a" + unknown) == unknown
     assert tokenizer.known_mask(text).tolist() == [c != unknown for c in text]
+
+
+def test_char_known_mask_beyond_the_last_known_character() -> None:
+    tokenizer = CharTokenizer.from_text("".join(map(chr, range(100))))  # all ids are taken
+    assert (
+        tokenizer.known_mask("".join(map(chr, range(300)))).tolist() == [True] * 100 + [False] * 200
+    )
 
 
 def test_empty_text_is_no_ids() -> None:
@@ -208,7 +215,9 @@ def test_bpe_decodes_stray_bytes_as_replacement_characters() -> None:
     [
         (lambda v, m, s: v.pop("!"), "no token has id 0"),
         (lambda v, m, s: v.update({"a": 1}), "no token has id"),
-        (lambda v, m, s: v.update({"the": True}), "no token has id 257"),
+        (lambda v, m, s: v.update({'"': True}), "no token has id 1;"),
+        (lambda v, m, s: v.update({'"': 1.0}), "no token has id 1;"),
+        (lambda v, m, s: v.update({"!!": v.pop("!")}), "1 of the 256 bytes"),
         (lambda v, m, s: v.update({"日本": 264}), "'日本' is not spelled"),
         (lambda v, m, s: v.update({"": 264}), "'' is not spelled"),
         (lambda v, m, s: m.append(("a", "b")), "the merge 'a' 'b'"),
@@ -307,6 +316,24 @@ def test_vocab_and_merges_without_tokenizer_json(tmp_path: Path) -> None:
         assert loaded.encode(f" the{EOT}é").tolist() == BPE.encode(f" the{EOT}é").tolist()
 
 
+@pytest.mark.parametrize(
+    ("tokenizer", "name", "files"),
+    [
+        (CharTokenizer.from_text("ab"), "PreTrainedTokenizerFast", []),
+        (BPE, "GPT2Tokenizer", ["merges.txt", "vocab.json"]),
+    ],
+)
+def test_files_are_those_that_transformers_4_needs_too(
+    tokenizer: Tokenizer, name: str, files: list[str], tmp_path: Path
+) -> None:
+    tokenizer.save(tmp_path / "new" / "folder", 128)
+    written = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
+    assert written == sorted([*files, "tokenizer.json", "tokenizer_config.json"])
+    config = json.loads((tmp_path / "new" / "folder" / "tokenizer_config.json").read_text("utf-8"))
+    assert config["tokenizer_class"] == name
+    assert config["clean_up_tokenization_spaces"] is False
+
+
 def test_a_merge_of_hash_signs_is_not_a_comment(tmp_path: Path) -> None:
     vocab = {token: i for i, token in enumerate([*LETTERS.values(), "##"])}
     BPETokenizer(vocab, [("#", "#")], {}).save(tmp_path, 16)
@@ -388,6 +415,7 @@ BOS = {"type": "TemplateProcessing", "special_tokens": {EOT: {"id": EOT}}}
             top(pre_tokenizer={"type": "Sequence", "pretokenizers": [BYTES, BYTES]}),
             "pre_tokenizer.type is 'Sequence'",
         ),
+        (top(pre_tokenizer={"type": "Sequence"}), "pre_tokenizer.type is 'Sequence'"),
         (top(decoder={"type": "WordPiece"}), "decoder.type is 'WordPiece'"),
         (top(post_processor=BOS), "post_processor.special_tokens is"),
         (top(post_processor={"type": "BertProcessing"}), "post_processor.type is"),

@@ -304,7 +304,7 @@ def _from_tokenizer_json(data: dict[str, Any]) -> Tokenizer:
 
 def _refuse_other(section: str, step: dict[str, Any], rule: dict[str, Any]) -> None:
     if step.get("type") == "Sequence":  # a sequence of one step is that step
-        steps = next(value for value in step.values() if isinstance(value, list))
+        steps = next((value for value in step.values() if isinstance(value, list)), [])
         step = steps[0] if len(steps) == 1 else step
     for key, right in rule.items():
         value = step.get(key, None if key == "type" else right)

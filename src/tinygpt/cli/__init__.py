@@ -138,6 +138,9 @@ def _explain_usage(problem: click.UsageError) -> int:
         click.echo(problem.format_message(), err=True)
         return problem.exit_code
     message = problem.format_message().rstrip(".")
+    if isinstance(problem, click.NoSuchOption):  # in the words of every other suggestion
+        near = f'; did you mean "{problem.possibilities[0]}"?' if problem.possibilities else ""
+        message = f'there is no option "{problem.option_name}"{near}'
     path = problem.ctx.command_path if problem.ctx else "tinygpt"
     console.error(f"{message[:1].lower()}{message[1:]} (help: {path} --help)")
     return problem.exit_code

@@ -6,6 +6,7 @@ training run outlives the pipe it logs to. rich is imported where it is used, ne
 """
 
 import contextlib
+import io
 import json
 import os
 import shlex
@@ -72,11 +73,11 @@ def json_document(value: Any) -> None:
 
 def show(*renderables: "RenderableType") -> None:
     """Write rich tables and texts to stdout, as wide as the terminal."""
-    console = rich_console(sys.stdout)
-    with console.capture() as captured:
-        for renderable in renderables:
-            console.print(renderable)
-    text = captured.get()  # rich's own escapes must pass; whoever made the texts escaped them
+    drawn = io.StringIO()  # and not stdout itself, whose failures are ours to explain
+    console = rich_console(sys.stdout, drawn)
+    for renderable in renderables:
+        console.print(renderable)
+    text = drawn.getvalue()  # rich's own escapes must pass; whoever made the texts escaped them
     if not sys.stdout.isatty():
         text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
     _to_stdout(text)
@@ -149,14 +150,17 @@ def is_live(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
-def rich_console(stream: TextIO) -> "Console":
-    """Make a rich console on a stream; in a pipe it writes plain text of a fixed width."""
+def rich_console(stream: TextIO, file: TextIO | None = None) -> "Console":
+    """Make a rich console that writes to `file` (else the stream) what suits the stream.
+
+    In a pipe that is plain text of a fixed width.
+    """
     from rich.console import Console
 
     live = is_live(stream)
     wide = os.environ.get("COLUMNS", "")
     return Console(
-        file=stream,
+        file=file or stream,
         force_terminal=live,
         force_interactive=live,
         highlight=False,
@@ -182,7 +186,8 @@ def _to_stdout(text: str) -> None:
 
 
 def _to_stderr(text: str) -> None:
-    # A log whose reader is gone or whose disk is full must not stop a run that could be saved.
-    with contextlib.suppress(OSError, ValueError):
+    # A log whose reader is gone or whose disk is full must not stop a run that could be saved;
+    # nor a signal that comes in the middle of a write (RuntimeError: reentrant call).
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
         sys.stderr.write(text)
         sys.stderr.flush()

@@ -134,17 +134,16 @@ def _renderables(lm: "LanguageModel", text: "Text", e: "Evaluation") -> list[Any
     from rich.table import Table
     from rich.text import Text as Line
 
-    prefix = f"{e.prefix_bytes:,} bytes" if not e.start else f"none; before it stood {e.start}"
-    same = f"only comparable with the same {lm.tokenizer.kind} vocabulary"
+    prefix = f"{e.prefix_bytes:,} bytes, not scored" if not e.start else f"none: after {e.start}"
     rows = {
         "bits per byte": f"{e.bits_per_byte:.4f}",
-        "loss": f"{e.loss:.4f} nats per token ({same})",
-        "perplexity": f"{e.perplexity:,.3f} per token ({same})",
+        "loss": f"{e.loss:.4f} nats per token",
+        "perplexity": f"{e.perplexity:,.3f} per token (comparable only with the same vocabulary)",
         "scored": f"{e.n_bytes:,} bytes, {e.n_characters:,} characters, {e.n_tokens:,} tokens",
         "text": f"{text.name}: {text.source}",
         "sha256": e.sha256,
-        "context, stride": f"{e.context:,} and {e.stride:,} tokens",
-        "unscored prefix": prefix,
+        "context": f"{e.context:,} tokens, stride {e.stride:,}",
+        "prefix": prefix,
     }
     if e.n_unknown:
         share = e.unknown_nats / e.total_nats

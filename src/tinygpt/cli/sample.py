@@ -3,7 +3,9 @@
 stdout gets the continuation alone; where a person looks on, the prompt is shown before it.
 """
 
+import itertools
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -72,22 +74,14 @@ def command(
     for index in range(num_samples):
         if num_samples > 1 and not as_json:
             console.data(f"--- sample {index + 1} (seed {seed}) ---\n")
-        if not as_json:
-            _show_prompt(text, quiet)
-        pieces = []
-        for piece in lm.stream(
+        pieces = lm.stream(
             text,
             seed=seed,
             sample_index=index,
             truncate_prompt=truncate_prompt,
             **flags[GenerationConfig],
-        ):
-            pieces.append(piece)
-            if not as_json:
-                console.data(piece)
-        if not as_json:
-            console.data("\n")
-        whole = "".join(pieces)
+        )
+        whole = "".join(pieces) if as_json else _write(pieces, text, quiet)
         samples.append(
             {"text": whole, "seed": seed, "sample_index": index, "n_characters": len(whole)}
         )
@@ -96,10 +90,21 @@ def command(
     console.next_commands(f"tinygpt evaluate {console.word(model)} --text FILE", quiet=quiet)
 
 
-def _show_prompt(prompt: str, quiet: bool) -> None:
-    """Show the prompt before its continuation; on stderr, because it is not the model's text."""
-    if prompt and not quiet and console.is_live(sys.stdout) and console.is_live(sys.stderr):
+def _write(pieces: Iterator[str], prompt: str, quiet: bool) -> str:
+    """Write the pieces to stdout as they come, and return them joined.
+
+    A person sees the prompt before them; on stderr, because it is not the model's text.
+    """
+    seen = not quiet and console.is_live(sys.stdout) and console.is_live(sys.stderr)
+    first = next(pieces, "")  # a prompt that is refused is not shown
+    if seen:
         console.emphasise(prompt)
+    whole = ""
+    for piece in itertools.chain((first,), pieces):
+        console.data(piece)
+        whole += piece
+    console.data("\n")
+    return whole
 
 
 def _from_stdin() -> str:

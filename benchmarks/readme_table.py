@@ -1,0 +1,45 @@
+"""Write the README's comparison table and sample anew from a fresh `tinygpt demo`.
+
+    python -m benchmarks.readme_table
+
+On a machine that reaches the hub the table then shows distilgpt2's quality too.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def splice(page: str, name: str, content: str) -> str:
+    """Put content between the markers <!-- name --> and <!-- /name --> of a page."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"README.md lacks the markers {begin.strip()} and {end}")
+    return before + begin + content.rstrip("\n") + "\n" + end + after
+
+
+def main() -> None:
+    """Run the demo in a temporary folder and splice what it wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "tinygpt", "demo"], cwd=folder, check=True)
+        run = Path(folder, "runs", "demo")
+        lines = (run / "comparison.md").read_text("utf-8").split("\n")
+        data = json.loads((run / "comparison.json").read_text("utf-8"))
+    table = [line for line in lines if line.startswith("|")]
+    notes = [line for line in lines[: lines.index("## Samples")] if line.startswith("- ")]
+    sample = data["models"][0]["samples"][0]
+    text = (sample["prompt"] + sample["text"]).split("\n")
+    page = splice(README.read_text("utf-8"), "table", "\n".join([*table, "", *notes]))
+    page = splice(page, "sample", "\n".join(f"    {line}".rstrip() for line in text))
+    README.write_text(page, "utf-8")
+    print(f"written: {README}")
+
+
+if __name__ == "__main__":
+    main()
