@@ -125,6 +125,7 @@ def test_usage_errors_are_one_line_and_exit_2(
         (KeyboardInterrupt(), 130, "error: interrupted"),
         (MemoryError("9 GiB"), 1, "error: out of memory (9 GiB)"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "error: out of memory"),
+        (OSError(errno.ENOSPC, "No space", "x"), 1, "error: No space: x"),
         (BrokenPipeError(), 0, ""),
     ],
 )

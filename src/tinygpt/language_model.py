@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tinygpt.device import pick_device
-from tinygpt.hub import locate
-from tinygpt.tokenizer import Tokenizer, load_tokenizer
 
 from tinygpt import evaluate as evaluation
+from tinygpt.device import pick_device
 from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.generate import prompt_ids, stream_text
 from tinygpt.hf import from_hf
+from tinygpt.hub import locate
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_config, read_generation_config
 from tinygpt.run_config import GenerationConfig
+from tinygpt.tokenizer import Tokenizer, load_tokenizer
 from tinygpt.torch_session import TorchSession
 from tinygpt.weights import read_weights
 

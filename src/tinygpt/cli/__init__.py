@@ -6,6 +6,7 @@ its traceback.
 """
 
 import contextlib
+import errno
 import importlib
 import io
 import os
@@ -36,6 +37,9 @@ VERBS = {
     "corpus": "Fetch and describe a named corpus.",
 }
 """Each verb is a module of this package with a click command called `command`."""
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""What a disk may say at any moment; everywhere else an OSError is a bug."""
 
 _EPILOG = (
     "MODEL is a run folder, a Hugging Face model folder or a hub name such as distilgpt2. "
@@ -126,6 +130,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read stdout has seen enough
         _forget_stdout()
         return 0
+    except OSError as problem:
+        if problem.errno not in _DISK_ERRORS:
+            raise
+        console.error(f"{problem.strerror or problem}: {problem.filename or 'stdout'}")
+        return 1
     except (MemoryError, RuntimeError) as problem:
         if not _is_out_of_memory(problem):
             raise
