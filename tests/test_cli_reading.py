@@ -248,7 +248,7 @@ def test_inspect_shows_tables(run: str, capsys: pytest.CaptureFixture[str]) -> N
     streams = capsys.readouterr()
     for words in ("tied to wte", "KV cache of one token", "n_positions", "training.json: "):
         assert words in streams.out
-    assert streams.err == f"next: tinygpt bench {run}\n"
+    assert streams.err == f"next: tinygpt sample {run}\n"
 
 
 def test_inspect_names_stray_keys(

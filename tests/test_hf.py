@@ -287,11 +287,14 @@ class TestRefusals:
             "lm_head.bias",
             "blocks.0.ln_1.g",
             "wte",
-            "transformer.wte.weight\n",
         ],
     )
     def test_unknown(self, tensors: Tensors, name: str) -> None:
-        self.refuse(tensors | {name: torch.zeros(3)}, repr(name).strip("'"))
+        self.refuse(tensors | {name: torch.zeros(3)}, name)
+
+    def test_almost_the_name(self, tensors: Tensors) -> None:
+        tensors["transformer.ln_f.bias\n"] = tensors.pop("transformer.ln_f.bias")
+        self.refuse(tensors, r"'transformer.ln_f.bias\n'", "not part of a GPT-2")
 
     def test_twice(self, tensors: Tensors) -> None:
         again = {"module.ln_f.bias": tensors["transformer.ln_f.bias"]}

@@ -49,7 +49,8 @@ def test_opens_a_character_folder(model_folder, tiny_model, tiny_config) -> None
     with torch.inference_mode():
         assert torch.equal(lm.model(idx), tiny_model(idx))
     assert repr(lm) == (
-        f"<LanguageModel {model_folder}: 2 layers x 2 heads x 32 wide, char vocabulary of 50, context 16>"
+        f"<LanguageModel {model_folder}: 2 layers x 2 heads x 32 wide, "
+        "char vocabulary of 50, context 16>"
     )
 
 

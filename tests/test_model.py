@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import tinygpt.model
 from tinygpt.errors import ContextError
-from tinygpt.model import GPT, KVCache
+from tinygpt.model import GPT, MLP, Attention, KVCache
 from tinygpt.model_config import ACTIVATIONS, PRESETS, ModelConfig
 
 SOURCES = Path(tinygpt.model.__file__).parent
@@ -245,6 +245,14 @@ class TestDropout:
         assert torch.equal(without(idx), without(idx))
         assert not torch.equal(model(idx), without(idx))
         assert not torch.equal(model(idx), model(idx))
+
+    def test_acts_on_the_output_of_attention_and_of_mlp(self, tiny_config: ModelConfig) -> None:
+        config, x = replace(tiny_config, resid_pdrop=0.5), torch.randn(1, 16, 32)
+        for part in (Attention(config, 0), MLP(config)):
+            kept, dropped = part.eval()(x), part.train()(x)
+            assert 0.3 < (dropped == 0).float().mean() < 0.7
+            survivors = dropped != 0
+            torch.testing.assert_close(dropped[survivors], 2 * kept[survivors])
 
 
 class TestSource:

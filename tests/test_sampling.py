@@ -97,6 +97,11 @@ class TestDistribution:
         assert list(kept) == sorted([1, 2, 0, 3][:n_kept])
         assert p[1] == p.max() == pytest.approx(0.5 / [0.5, 0.75, 0.875, 1][n_kept - 1])
 
+    def test_top_p_that_is_reached_exactly_keeps_no_more(self) -> None:
+        equal = np.zeros(4, np.float32)
+        p = probabilities(equal, GenerationConfig(temperature=1.0, top_p=0.5))
+        np.testing.assert_array_equal(p, [0.5, 0.5, 0, 0])
+
     def test_top_k_keeps_ties(self) -> None:
         p = probabilities(
             np.array([1, 3, 2, 2, 0], np.float32), GenerationConfig(temperature=1.0, top_k=2)
@@ -172,8 +177,9 @@ class TestExtremes:
         logits = np.array([-inf, 0, 1, -inf, 2, -inf, -inf], np.float32)
         drawn = next_id(logits, GenerationConfig(temperature=1.0), rng)
         assert drawn == (1 if u == 0 else 4)
-        many = np.zeros(50_257, np.float32)
-        assert next_id(many, GenerationConfig(temperature=1.0), rng) == (0 if u == 0 else 50_256)
+        for n in (1, 2, 3, 10, 1_000, 50_257):  # sums of 1/n that round up and down
+            drawn = next_id(np.zeros(n, np.float32), GenerationConfig(temperature=1.0), rng)
+            assert drawn == (0 if u == 0 else n - 1)
 
 
 class TestGenerator:

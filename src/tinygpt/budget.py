@@ -13,7 +13,7 @@ __all__ = ["Budget"]
 _MOST_FOR_EVALUATION = 0.25  # of the minutes; a final evaluation that costs more is cut short ...
 _SHORT_EVALUATION = 0.1  # ... to this share
 _MOST_ON_THE_WAY = 0.1  # of the minutes, for all evaluations on the way together
-_MARGIN = 1.05
+_MARGIN = 1.2  # on what the evaluation was measured to take
 _SECONDS_BETWEEN_SAVES = 60.0
 _MOST_FOR_SAVES = 0.05  # of the time, where a save is slow
 
@@ -83,8 +83,10 @@ class Budget:
         self.step_s = 0.7 * self.step_s + 0.3 * seconds if self.step_s else seconds
 
     def note_forward(self, n_tokens: int, seconds: float) -> None:
-        """Take in what an evaluation took."""
-        self.forward_tok_per_s = n_tokens / seconds if seconds > 0 else float("inf")
+        """Take in what an evaluation took, half and half with what earlier ones took."""
+        earlier = 1 / self.forward_tok_per_s or seconds / n_tokens
+        s_per_token = (earlier + seconds / n_tokens) / 2
+        self.forward_tok_per_s = 1 / s_per_token if s_per_token else float("inf")
 
     def plan_end(self, n_val_tokens: int, n_bits_tokens: int) -> None:
         """Keep back the time for scoring so many tokens and for the final save."""

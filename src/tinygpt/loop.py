@@ -26,6 +26,7 @@ SCORED_BYTES = 32 * 1024
 
 _MAX_LOGITS = 2**25  # held at once in an evaluation: 128 MiB
 _PROBE_WINDOWS = 8
+_GRACE = 0.02  # of the minutes, by which bits per byte may be late
 _PREFIX_CHARACTERS = 8  # per position: more than a context holds, so that the prefix fills it
 
 
@@ -223,7 +224,7 @@ def _evaluate_finally(run: Run) -> Evaluated | None:
     windows = spread(run.n_windows) if limited else None
     found = _score(run, windows, lambda: run.stopped() or budget.over(leave_s=budget.bits_s or 0))
     bits = None
-    if not run.was_stopped and budget.bits_s is not None and not budget.over(leave_s=budget.bits_s):
+    if not run.was_stopped and budget.bits_s is not None and not budget.over():
         bits = _bits_per_byte(run)
     return None if run.was_stopped else _evaluated(run, found, bits, final=True)
 
@@ -232,7 +233,7 @@ def _bits_per_byte(run: Run) -> float | None:
     """Score the beginning of the held-out part; None if stopped or out of time."""
 
     def check(_: float) -> None:
-        if run.stopped() or run.budget.over():
+        if run.stopped() or run.budget.over(leave_s=-_GRACE * (run.budget.total_s or 0.0)):
             raise _Stopped
 
     text = run.data.held_out_text.encode()[:SCORED_BYTES].decode("utf-8", "ignore")

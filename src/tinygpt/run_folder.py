@@ -90,7 +90,7 @@ def read_recipe(folder: Path) -> Recipe:
             "`tinygpt train`"
         )
     data = read_json(path)
-    if missing := [key for key in (*_TABLES, "data") if not isinstance(data.get(key), dict)]:
+    if missing := [key for key in _TABLES if not isinstance(data.get(key), dict)]:
         raise CheckpointError(f'{path}: the table "{missing[0]}" is missing')
     tables: dict[str, Any] = {
         name: from_dict(cls, data[name], f"[{name}] of {path}") for name, cls in _TABLES.items()
@@ -98,7 +98,7 @@ def read_recipe(folder: Path) -> Recipe:
     return Recipe(
         **tables,
         start=data.get("from"),
-        data=data["data"],
+        data=data.get("data") or {},  # a split that the doctor wrote was never trained
         version=str(data.get("tinygpt_version")),
     )
 

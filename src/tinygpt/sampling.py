@@ -31,9 +31,8 @@ def next_id(logits: Logits, settings: GenerationConfig, rng: np.random.Generator
     if settings.temperature == 0:
         return int(logits.argmax())
     cumulative = probabilities(logits, settings).cumsum()
-    drawn = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
-    # Rounding can land on the end of the last step; the last id that can be drawn is then meant.
-    return int(min(drawn, np.searchsorted(cumulative, cumulative[-1])))
+    # random() is at most 1 - 2**-53, so the product stays below cumulative[-1] after rounding too.
+    return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
 
 
 def probabilities(

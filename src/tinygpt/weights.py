@@ -193,9 +193,7 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     import torch  # only a pickle needs it
 
     try:
-        zipped = zipfile.is_zipfile(
-            path
-        )  # files from before torch 1.6 are not, and can't be mapped
+        zipped = zipfile.is_zipfile(path)  # not so before torch 1.6; such files can't be mapped
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
         if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
             raise TypeError(f"it holds a {type(state).__name__}, not tensors by name")

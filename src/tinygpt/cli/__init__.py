@@ -33,7 +33,6 @@ VERBS = {
     "evaluate": "Score a text: bits per byte, perplexity, loss by position.",
     "inspect": "Show parameters, FLOPs and memory by component; needs no weights.",
     "doctor": "Say where each key of a config belongs, and split a mixed one.",
-    "bench": "Measure prefill and decode speed, memory and start-up.",
     "corpus": "Fetch and describe a named corpus.",
 }
 """Each verb is a module of this package with a click command called `command`."""

@@ -21,14 +21,6 @@ __all__ = ["command"]
     "unscored prefix.  [default: the held-out part of the first run's corpus, and python-docs]",
 )
 @click.option(
-    "--bytes",
-    "n_bytes",
-    default="32768",
-    show_default=True,
-    metavar="N|all",
-    help="How much of each text is scored, the same for every model.",
-)
-@click.option(
     "--unknown",
     type=click.Choice(["escape", "refuse"]),
     default="escape",
@@ -38,11 +30,11 @@ __all__ = ["command"]
 @click.option(
     "--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Also write Markdown."
 )
-@options.common("device", "threads", "allow_pickle", "json", "quiet")
+@options.common("bytes", "device", "threads", "allow_pickle", "json", "quiet")
 def command(
     models: tuple[str, ...],
     text_files: tuple[Path, ...],
-    n_bytes: str,
+    n_bytes: int | None,
     unknown: str,
     markdown: Path | None,
     device: str,
@@ -60,8 +52,7 @@ def command(
     from tinygpt.report import comparison_markdown, comparison_renderable
     from tinygpt.texts import text_file
 
-    count = options.byte_count(n_bytes)
-    texts = [text_file(path, count) for path in text_files]
+    texts = [text_file(path, n_bytes) for path in text_files]
     with console.working(quiet) as tell:
         opened = []
         for name in models:
@@ -71,7 +62,7 @@ def command(
             )
         comparison = compare(
             opened,
-            texts or default_texts(opened, count),
+            texts or default_texts(opened, n_bytes),
             escape_unknown=unknown == "escape",
             progress=tell,
         )
@@ -85,4 +76,4 @@ def command(
         console.json_document(comparison.to_dict())
     else:
         console.show(comparison_renderable(comparison))
-    console.next_commands(f"tinygpt inspect {models[0]}", quiet=quiet)
+    console.next_commands(f"tinygpt inspect {console.word(models[0])}", quiet=quiet)

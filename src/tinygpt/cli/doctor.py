@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tinygpt.cli import console, options
+from tinygpt.config_split import NO_SIZES
 from tinygpt.doctor import Diagnosis, examine, read_flat_config, write_split
 from tinygpt.errors import ConfigError
 
@@ -40,9 +41,11 @@ def command(file: Path, folder: Path | None, as_json: bool, quiet: bool) -> None
     diagnosis = examine(read_flat_config(file))
     written: list[Path] = []
     if folder is not None:
-        if diagnosis.contradictions:
-            raise ConfigError(f"{file} is not split: {'; '.join(diagnosis.contradictions)}")
-        written = write_split(diagnosis.split(), folder)
+        split = diagnosis.split()
+        broken = {r for reasons in split.reasons.values() for r in reasons if r != NO_SIZES}
+        if broken:  # a contradiction that stops no file is shown, and the rest is written
+            raise ConfigError(f"{file} is not split: {'; '.join(sorted(broken))}")
+        written = write_split(split, folder)
     if as_json:
         paths = [str(path) for path in written]
         console.json_document({"file": str(file), **diagnosis.to_dict(), "written": paths})
@@ -50,7 +53,7 @@ def command(file: Path, folder: Path | None, as_json: bool, quiet: bool) -> None
         console.show(*_renderables(file, diagnosis))
     for path in written:
         console.say(f"wrote {path}", quiet=quiet)
-    if folder is None and not diagnosis.contradictions:
+    if folder is None and not diagnosis.split().reasons:
         target = console.word(str(file.with_suffix("")))
         again = f"tinygpt doctor {console.word(str(file))} --write {target}"
         console.next_commands(again, quiet=quiet)

@@ -57,10 +57,14 @@ def command(model: str, flags: options.Flags, as_json: bool, quiet: bool) -> Non
         console.json_document(document)
     else:
         console.show(*_renderables(model, path, config, costs, diagnosis))
+    word = console.word(model)
     if path is None:
-        console.next_commands("tinygpt train", quiet=quiet)
+        following = "tinygpt train" if model == "tinygpt" else f"tinygpt sample {word} Once"
+    elif (path / "training.json").exists() and not (path / "model.safetensors").exists():
+        following = f"tinygpt train --config {word}"  # what the doctor wrote
     else:
-        console.next_commands(f"tinygpt bench {console.word(model)}", quiet=quiet)
+        following = f"tinygpt sample {word}"
+    console.next_commands(following, quiet=quiet)
 
 
 def _find(name: str) -> tuple[ModelConfig, dict[str, Any], Path | None, tuple[str, ...]]:

@@ -192,6 +192,7 @@ def _option(cls: type, name: str, default: Any) -> Callable[[Any], Any]:
     if allowed is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, **kwargs)
     if typing.get_origin(allowed) is tuple:
+        kwargs["help"] += " May be repeated."
         return click.option(flag, name, multiple=True, metavar="TEXT", **kwargs)
     if isinstance(allowed, types.UnionType):
         inner = next(option for option in typing.get_args(allowed) if option in _TYPES)

@@ -70,21 +70,9 @@ def command(
 
     The run folder is a model folder: sample, evaluate, compare and transformers open it.
     """
-    from tinygpt.run_file import RunFile, overlaid, read_run_file
     from tinygpt.run_folder import next_run, refuse_existing
 
-    if dropout is not None:
-        places = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
-        flags[ModelConfig] = dict.fromkeys(places, dropout) | flags[ModelConfig]
-    given = RunFile(
-        model=flags[ModelConfig],
-        tokenizer=flags[TokenizerConfig],
-        corpus=flags[CorpusConfig],
-        train=flags[TrainConfig],
-        optim=flags[OptimConfig],
-        start=start,
-    )
-    settings = overlaid(read_run_file(config) if config else RunFile(), given)
+    settings = _settings(flags, config, start, dropout)
     _check(settings)
     folder = next_run() if out is None else out
     refuse_existing(folder)
@@ -121,6 +109,26 @@ def command(
     if ended.exit_code == 0:
         _suggest(folder, corpus, quiet)
     return ended.exit_code
+
+
+def _settings(
+    flags: options.Flags, config: str | None, start: str | None, dropout: float | None
+) -> "RunFile":
+    """Lay the flags over the file."""
+    from tinygpt.run_file import RunFile, overlaid, read_run_file
+
+    model = flags[ModelConfig]
+    if dropout is not None:
+        model = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout) | model
+    given = RunFile(
+        model=model,
+        tokenizer=flags[TokenizerConfig],
+        corpus=flags[CorpusConfig],
+        train=flags[TrainConfig],
+        optim=flags[OptimConfig],
+        start=start,
+    )
+    return overlaid(read_run_file(config) if config else RunFile(), given)
 
 
 def _check(settings: "RunFile") -> None:
