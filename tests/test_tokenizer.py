@@ -16,7 +16,8 @@ from transformers import AutoTokenizer, GPT2Tokenizer
 from tinygpt import tokenizer as module
 from tinygpt.errors import CheckpointError, MachineError, TokenizerError
 from tinygpt.hub import gpt2_vocabulary
-from tinygpt.tokenizer import BPETokenizer, CharTokenizer, TextStream, Tokenizer, load_tokenizer
+from tinygpt.tokenizer import BPETokenizer, CharTokenizer, TextStream, Tokenizer
+from tinygpt.tokenizer_file import load_tokenizer
 
 EOT = "<|endoftext|>"
 SHAKESPEARE = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -486,7 +487,7 @@ def test_damaged_files_are_named(name: str, data: bytes, tmp_path: Path) -> None
 
 def test_oversized_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     BPE.save(tmp_path, 16)
-    monkeypatch.setattr(module, "_MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("tinygpt.tokenizer_file._MAX_FILE_BYTES", 1000)
     with pytest.raises(CheckpointError, match=r"tokenizer.json: it has more than 1,000 bytes"):
         load_tokenizer(tmp_path)
 

@@ -724,3 +724,19 @@ def test_tinygpt_toml_is_tinygpt():
     assert OptimConfig(**table["optim"]) == OptimConfig()
     assert CorpusConfig(**table["corpus"]) == CorpusConfig()
     assert TokenizerConfig(**table["tokenizer"]) == TokenizerConfig()
+
+
+def test_metrics_that_cant_be_written_are_a_machine_error(tmp_path, monkeypatch):
+    metrics_file = run_folder.Metrics(tmp_path, 0)
+
+    def refuse(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(run_folder.os, "fsync", refuse)
+    with pytest.raises(MachineError, match=r"metrics\.jsonl can't be written: Input/output"):
+        metrics_file.sync()
+    metrics_file.close()
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "metrics.jsonl").symlink_to(tmp_path / "nowhere" / "x")
+    with pytest.raises(MachineError, match=r"metrics\.jsonl can't be written"):
+        run_folder.Metrics(tmp_path / "r", 0)

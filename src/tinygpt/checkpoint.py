@@ -197,7 +197,10 @@ def _set_aside(path: Path) -> Path:
     n = 1
     while (target := path.with_name(f"{path.name}.corrupt-{n}")).exists():
         n += 1
-    return path.rename(target)
+    try:
+        return path.rename(target)
+    except OSError as error:
+        raise _refused(target, error) from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_config, read_generation_config
 from tinygpt.run_config import GenerationConfig
-from tinygpt.tokenizer import Tokenizer, load_tokenizer
+from tinygpt.tokenizer import Tokenizer
+from tinygpt.tokenizer_file import load_tokenizer
 from tinygpt.torch_session import TorchSession
 from tinygpt.weights import read_weights
 

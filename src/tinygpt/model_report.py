@@ -19,7 +19,8 @@ from tinygpt.language_model import LanguageModel, load, untrained
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.model_folder import read_json
 from tinygpt.texts import Text, escape_probability
-from tinygpt.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
+from tinygpt.tokenizer import CharTokenizer, Tokenizer
+from tinygpt.tokenizer_file import load_tokenizer
 
 __all__ = [
     "Architecture",

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -189,14 +189,15 @@ class Metrics:
 
         Lines after a checkpoint are written again by the resumed run.
         """
-        path = folder / self.NAME
+        self._path = path = folder / self.NAME
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         if len(lines) != n_lines or not all(line.endswith(b"\n") for line in lines):
             kept = [line for line in lines[:n_lines] if line.endswith(b"\n")]
             write_file(path, b"".join(kept))
             n_lines = len(kept)
         self.n_lines = n_lines
-        self._file: IO[str] = path.open("a", encoding="utf-8")
+        with self._machine_errors():
+            self._file: IO[str] = path.open("a", encoding="utf-8")
 
     def write(self, event: Mapping[str, Any]) -> None:
         """Append a line and hand it to the operating system.
@@ -204,18 +205,24 @@ class Metrics:
         Raises:
             MachineError: the disk refused.
         """
-        try:
+        with self._machine_errors():
             self._file.write(json.dumps(event, allow_nan=False) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise MachineError(f"{self._file.name} can't be written: {error.strerror}") from None
         self.n_lines += 1
 
     def sync(self) -> None:
         """Flush to the disk: before a checkpoint that counts these lines."""
-        os.fsync(self._file.fileno())
+        with self._machine_errors():
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
         with contextlib.suppress(OSError):
             self._file.close()
+
+    @contextlib.contextmanager
+    def _machine_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MachineError(f"{self._path} can't be written: {error.strerror}") from None

@@ -43,9 +43,11 @@ def probabilities(
     Top-k keeps every token that ties with the k-th. Top-p keeps the smallest set of most likely
     tokens whose probabilities sum to at least p (Holtzman et al. 2020, section 3.1).
     """
-    if settings.temperature == 0:
-        return np.eye(1, logits.size, int(logits.argmax()))[0]
     scores = logits.astype(np.float64)
+    if settings.temperature == 0:
+        greedy = np.zeros(scores.size)
+        greedy[scores.argmax()] = 1
+        return greedy
     if settings.top_k is not None and settings.top_k < scores.size:  # temperature keeps the order
         scores[logits < np.partition(logits, -settings.top_k)[-settings.top_k]] = -np.inf
     scores -= scores.max()
@@ -58,4 +60,4 @@ def probabilities(
         before = p[order].cumsum() - p[order]  # mass of the more likely tokens
         p[order[before >= settings.top_p]] = 0
         p /= p.sum()
-    return p  # type: ignore[no-any-return]
+    return p

@@ -11,21 +11,32 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from os.path import isfile  # unlike Path.is_file never an error
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tinygpt.errors import CheckpointError, MachineError, TokenizerError
+from tinygpt.errors import MachineError, TokenizerError
 
-__all__ = ["BPETokenizer", "CharTokenizer", "TextStream", "Tokenizer", "load_tokenizer"]
+__all__ = [
+    "CHAR_SPLIT",
+    "EOT",
+    "BPETokenizer",
+    "CharTokenizer",
+    "TextStream",
+    "Tokenizer",
+    "check_ids",
+]
 
 _Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
-_EOT = "<|endoftext|>"
-_MAX_FILE_BYTES = 64 * 2**20  # GPT-2's tokenizer.json has 1.4 MB
+EOT = "<|endoftext|>"
+"""The text of the token that ends a text."""
+
 _PIECE = 2000  # characters: BPE takes a long text in such pieces, faster and in less memory
+
+CHAR_SPLIT = {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False}
+"""tokenizer.json's way to cut a text into characters."""
 
 # Before a space or newline that follows a non-space. GPT-2's pattern always ends a match there, and
 # its one look-ahead (within whitespace) never crosses it: pieces cut there give the same ids.
@@ -35,25 +46,6 @@ _CUT = re.compile(r"(?<=\S)[ \n]")
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _BYTES = {chr(byte): byte for byte in _PRINTABLE}
 _BYTES |= {chr(256 + i): b for i, b in enumerate(sorted({*range(256)} - {*_PRINTABLE}))}
-
-# What a tokenizer.json must say, by model.type. A tuple holds alternatives; null, false, 0 and ""
-# count as the same, and a key left out as right (but for `type`). Nothing else in it changes ids or
-# text: where each byte has an id, a BPE's unk_token never comes up; truncation is up to the caller.
-_SPLIT = {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False}
-_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
-_AFFIXES = {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
-_ALWAYS: dict[str, dict[str, Any]] = {
-    "normalizer": {"type": None},
-    "post_processor": {"type": (None, "ByteLevel", "TemplateProcessing"), "special_tokens": {}},
-}
-_RULES: dict[str, dict[str, dict[str, Any]]] = {
-    "WordLevel": {"pre_tokenizer": _SPLIT, "decoder": {"type": "Fuse"}},
-    "BPE": {
-        "pre_tokenizer": _BYTE_LEVEL,
-        "decoder": {"type": "ByteLevel"},
-        "model": {"dropout": None, "byte_fallback": False, "ignore_merges": False} | _AFFIXES,
-    },
-}
 
 
 class Tokenizer(Protocol):
@@ -144,7 +136,7 @@ class CharTokenizer:
         # <unk> has no id, so AutoTokenizer too fails on an unknown character.
         vocab = {character: i for i, character in enumerate(self.characters)}
         model = {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}
-        steps = {"pre_tokenizer": _SPLIT, "decoder": {"type": "Fuse"}, "model": model}
+        steps = {"pre_tokenizer": CHAR_SPLIT, "decoder": {"type": "Fuse"}, "model": model}
         _write(folder / "tokenizer.json", {"version": "1.0", "added_tokens": [], **steps})
         _write_config(folder, n_positions, {})
 
@@ -171,7 +163,7 @@ class BPETokenizer:
             special_tokens: literal text -> id, found in a text before anything else.
         """
         every = vocab | special_tokens
-        _check_ids(every)
+        check_ids(every)
         _check_bpe(every.keys() - special_tokens.keys(), merges)
         for token in special_tokens:
             _refuse_surrogates(token)
@@ -179,7 +171,7 @@ class BPETokenizer:
         self._merges = merges
         self._special = {t: i for t, i in self._vocab.items() if t in special_tokens}
         self.vocab_size = len(every)
-        self.eot_id = special_tokens.get(_EOT)
+        self.eot_id = special_tokens.get(EOT)
 
     @cached_property
     def _library(self) -> Any:
@@ -247,81 +239,8 @@ class TextStream:
         return self._decoder.decode(b"", final=True)
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Open the tokenizer of a model folder: tokenizer.json, else vocab.json and merges.txt.
-
-    Raises:
-        CheckpointError: files missing, damaged, or asking for what tinygpt does not compute.
-    """
-    names = ("tokenizer_config.json", "tokenizer.json", "vocab.json", "merges.txt")
-    path, whole, vocab, merges = (folder / name for name in names)
-    if not isfile(whole) and not (isfile(vocab) and isfile(merges)):
-        raise CheckpointError(
-            f"{folder} has no tokenizer: looked for tokenizer.json, then for vocab.json with "
-            "merges.txt; copy them from where the model came from"
-        )
-    try:
-        settings = json.loads(_read(path)) if isfile(path) else {}
-        for key in ("add_prefix_space", "add_bos_token", "add_eos_token"):
-            if settings.get(key):
-                raise TokenizerError(f"{key} is true")
-        path = whole
-        if isfile(path):
-            return _from_tokenizer_json(json.loads(_read(path)))
-        path = merges
-        lines = [line.rstrip("\r") for line in _read(path).split("\n")]
-        pairs = [line for line in lines if line and not line.startswith("#version")]
-        path = vocab
-        return _bpe(json.loads(_read(path)), pairs, {})
-    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
-        ours = isinstance(error, TokenizerError)
-        reason = error if ours else f"not readable as a tokenizer's file ({error!r})"
-        raise CheckpointError(
-            f"{path}: {reason}; tinygpt opens GPT-2's byte-level BPE and its own character files"
-        ) from None
-
-
-def _from_tokenizer_json(data: dict[str, Any]) -> Tokenizer:
-    model, special = data["model"], {}
-    kind = model.get("type", "BPE" if "merges" in model else None)  # GPT-2's own file has no type
-    if kind not in _RULES:
-        raise TokenizerError(f"model.type is {kind!r}")
-    for section, rule in (_ALWAYS | _RULES[kind]).items():
-        _refuse_other(section, data.get(section) or {}, rule)
-    for token in data.get("added_tokens") or []:
-        special[token["content"]] = token["id"]
-        for flag in ("lstrip", "rstrip", "single_word"):
-            if token.get(flag):
-                raise TokenizerError(f"the added token {token['content']!r} asks for {flag}")
-    vocab = model["vocab"]
-    if kind == "BPE":
-        return _bpe(vocab, model["merges"], special)
-    for token in [*special, *(t for t in vocab if len(t) != 1 or t == model.get("unk_token"))]:
-        raise TokenizerError(f"{token!r:.60} is a special token, or not one character")
-    _check_ids(vocab)
-    return CharTokenizer("".join(sorted(vocab, key=vocab.__getitem__)))
-
-
-def _refuse_other(section: str, step: dict[str, Any], rule: dict[str, Any]) -> None:
-    if step.get("type") == "Sequence":  # a sequence of one step is that step
-        steps = next((value for value in step.values() if isinstance(value, list)), [])
-        step = steps[0] if len(steps) == 1 else step
-    for key, right in rule.items():
-        value = step.get(key, None if key == "type" else right)
-        if (value or None) not in (right if isinstance(right, tuple) else (right or None,)):
-            raise TokenizerError(f"{section}.{key} is {value!r:.80}, not {right!r}")
-
-
-def _bpe(vocab: dict[str, int], merges: list[Any], special: dict[str, int]) -> BPETokenizer:
-    pairs = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges]
-    for pair in pairs:
-        if [type(token) for token in pair] != [str, str]:
-            raise TokenizerError(f"the merge {pair!r:.60} is not two tokens")
-    end = {_EOT: vocab[_EOT]} if _EOT in vocab else {}  # special to GPT2Tokenizer in any case
-    return BPETokenizer(vocab, pairs, end | special)
-
-
-def _check_ids(vocab: dict[str, int]) -> None:
+def check_ids(vocab: dict[str, int]) -> None:
+    """Refuse ids that are not 0 to V-1, each once, with a TokenizerError."""
     missing = set(range(len(vocab))) - {i for i in vocab.values() if type(i) is int}
     if missing:
         raise TokenizerError(f"no token has id {min(missing)}; {len(vocab)} tokens count from 0")
@@ -368,14 +287,6 @@ def _refuse_surrogates(text: str) -> None:
         raise TokenizerError(f"{place} is half a surrogate pair, which UTF-8 can't hold") from None
 
 
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(_MAX_FILE_BYTES + 1)
-    if len(data) > _MAX_FILE_BYTES:
-        raise TokenizerError(f"it has more than {_MAX_FILE_BYTES:,} bytes")
-    return data.decode()
-
-
 def _write(path: Path, data: dict[str, Any] | str) -> None:
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, indent=2)
     try:
@@ -387,8 +298,8 @@ def _write(path: Path, data: dict[str, Any] | str) -> None:
 
 def _write_config(folder: Path, n_positions: int, special: dict[str, int]) -> None:
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if _EOT in special:  # which GPT2Tokenizer would add to a vocabulary that lacks it
+    if EOT in special:  # which GPT2Tokenizer would add to a vocabulary that lacks it
         config = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False}
-        config |= dict.fromkeys(("bos_token", "eos_token", "unk_token"), _EOT)
+        config |= dict.fromkeys(("bos_token", "eos_token", "unk_token"), EOT)
     config |= {"model_max_length": n_positions, "clean_up_tokenization_spaces": False}
     _write(folder / "tokenizer_config.json", config)

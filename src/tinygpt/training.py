@@ -41,7 +41,8 @@ from tinygpt.run_folder import (
     read_recipe,
     refuse_existing,
 )
-from tinygpt.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
+from tinygpt.tokenizer import CharTokenizer, Tokenizer
+from tinygpt.tokenizer_file import load_tokenizer
 
 __all__ = ["Evaluated", "Event", "Resumed", "Saved", "Step", "resume", "train"]
 
@@ -55,7 +56,7 @@ def train(
     *,
     optim_config: OptimConfig | None = None,
     tokenizer_config: TokenizerConfig | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     start: LanguageModel | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -110,8 +111,8 @@ def train(
         optim_config = OptimConfig()
         if start is not None:
             optim_config = replace(optim_config, learning_rate=FINE_TUNING_LEARNING_RATE)
-    if out is not None:
-        refuse_existing(out)
+    folder = next_run() if out is None else Path(out)
+    refuse_existing(folder)
     picked = pick_device(device, dtype, threads)
     data = prepare(text, tokenizer, train_config.block_size)
     recipe = Recipe(
@@ -130,7 +131,7 @@ def train(
         model = trainable(config, start.model.state_dict())
         generation_config = start.generation_config
     run = Run(
-        folder=next_run() if out is None else out,
+        folder=folder,
         recipe=recipe,
         data=data,
         tokenizer=tokenizer,
@@ -147,7 +148,7 @@ def train(
 
 
 def resume(
-    run: Path,
+    run: Path | str,
     *,
     corpus: Corpus | None = None,
     device: str = "auto",
@@ -176,6 +177,7 @@ def resume(
         DataError: the text has changed.
     """
     started_s = clock() if started_s is None else started_s
+    run = Path(run)
     recipe = read_recipe(run)
     config, _ = read_config(run)
     tokenizer = load_tokenizer(run)

@@ -1,0 +1,117 @@
+"""Reads the tokenizer of a model folder: tokenizer.json, or GPT-2's own vocab.json and merges.txt.
+
+From a file we take vocabulary, merges and special tokens alone; the rules by which they cut a text
+are ours (tokenizer.py), and a file that asks for others is refused by name.
+"""
+
+import json
+from os.path import isfile
+from pathlib import Path
+from typing import Any
+
+from tinygpt.errors import CheckpointError, TokenizerError
+from tinygpt.tokenizer import CHAR_SPLIT, EOT, BPETokenizer, CharTokenizer, Tokenizer, check_ids
+
+__all__ = ["load_tokenizer"]
+
+_MAX_FILE_BYTES = 64 * 2**20  # GPT-2's tokenizer.json has 1.4 MB
+
+# What a tokenizer.json must say, by model.type. A tuple holds alternatives; null, false, 0 and ""
+# count as the same, and a key left out as right (but for `type`). Nothing else in it changes ids or
+# text: where each byte has an id, a BPE's unk_token never comes up; truncation is up to the caller.
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+_AFFIXES = {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
+_ALWAYS: dict[str, dict[str, Any]] = {
+    "normalizer": {"type": None},
+    "post_processor": {"type": (None, "ByteLevel", "TemplateProcessing"), "special_tokens": {}},
+}
+_RULES: dict[str, dict[str, dict[str, Any]]] = {
+    "WordLevel": {"pre_tokenizer": CHAR_SPLIT, "decoder": {"type": "Fuse"}},
+    "BPE": {
+        "pre_tokenizer": _BYTE_LEVEL,
+        "decoder": {"type": "ByteLevel"},
+        "model": {"dropout": None, "byte_fallback": False, "ignore_merges": False} | _AFFIXES,
+    },
+}
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Open the tokenizer of a model folder: tokenizer.json, else vocab.json and merges.txt.
+
+    Raises:
+        CheckpointError: files missing, damaged, or asking for what tinygpt does not compute.
+    """
+    names = ("tokenizer_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+    path, whole, vocab, merges = (folder / name for name in names)
+    if not isfile(whole) and not (isfile(vocab) and isfile(merges)):
+        raise CheckpointError(
+            f"{folder} has no tokenizer: looked for tokenizer.json, then for vocab.json with "
+            "merges.txt; copy them from where the model came from"
+        )
+    try:
+        settings = json.loads(_read(path)) if isfile(path) else {}
+        for key in ("add_prefix_space", "add_bos_token", "add_eos_token"):
+            if settings.get(key):
+                raise TokenizerError(f"{key} is true")
+        path = whole
+        if isfile(path):
+            return _from_tokenizer_json(json.loads(_read(path)))
+        path = merges
+        lines = [line.rstrip("\r") for line in _read(path).split("\n")]
+        pairs = [line for line in lines if line and not line.startswith("#version")]
+        path = vocab
+        return _bpe(json.loads(_read(path)), pairs, {})
+    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+        ours = isinstance(error, TokenizerError)
+        reason = error if ours else f"not readable as a tokenizer's file ({error!r})"
+        raise CheckpointError(
+            f"{path}: {reason}; tinygpt opens GPT-2's byte-level BPE and its own character files"
+        ) from None
+
+
+def _from_tokenizer_json(data: dict[str, Any]) -> Tokenizer:
+    model, special = data["model"], {}
+    kind = model.get("type", "BPE" if "merges" in model else None)  # GPT-2's own file has no type
+    if kind not in _RULES:
+        raise TokenizerError(f"model.type is {kind!r}")
+    for section, rule in (_ALWAYS | _RULES[kind]).items():
+        _refuse_other(section, data.get(section) or {}, rule)
+    for token in data.get("added_tokens") or []:
+        special[token["content"]] = token["id"]
+        for flag in ("lstrip", "rstrip", "single_word"):
+            if token.get(flag):
+                raise TokenizerError(f"the added token {token['content']!r} asks for {flag}")
+    vocab = model["vocab"]
+    if kind == "BPE":
+        return _bpe(vocab, model["merges"], special)
+    for token in [*special, *(t for t in vocab if len(t) != 1 or t == model.get("unk_token"))]:
+        raise TokenizerError(f"{token!r:.60} is a special token, or not one character")
+    check_ids(vocab)
+    return CharTokenizer("".join(sorted(vocab, key=vocab.__getitem__)))
+
+
+def _refuse_other(section: str, step: dict[str, Any], rule: dict[str, Any]) -> None:
+    if step.get("type") == "Sequence":  # a sequence of one step is that step
+        steps = next((value for value in step.values() if isinstance(value, list)), [])
+        step = steps[0] if len(steps) == 1 else step
+    for key, right in rule.items():
+        value = step.get(key, None if key == "type" else right)
+        if (value or None) not in (right if isinstance(right, tuple) else (right or None,)):
+            raise TokenizerError(f"{section}.{key} is {value!r:.80}, not {right!r}")
+
+
+def _bpe(vocab: dict[str, int], merges: list[Any], special: dict[str, int]) -> BPETokenizer:
+    pairs = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges]
+    for pair in pairs:
+        if [type(token) for token in pair] != [str, str]:
+            raise TokenizerError(f"the merge {pair!r:.60} is not two tokens")
+    end = {EOT: vocab[EOT]} if EOT in vocab else {}  # special to GPT2Tokenizer in any case
+    return BPETokenizer(vocab, pairs, end | special)
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(_MAX_FILE_BYTES + 1)
+    if len(data) > _MAX_FILE_BYTES:
+        raise TokenizerError(f"it has more than {_MAX_FILE_BYTES:,} bytes")
+    return data.decode()
