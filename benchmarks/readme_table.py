@@ -33,6 +33,7 @@ def main() -> None:
         data = json.loads((run / "comparison.json").read_text("utf-8"))
     table = [line for line in lines if line.startswith("|")]
     notes = [line for line in lines[: lines.index("## Samples")] if line.startswith("- ")]
+    notes.append(f"- Command: `tinygpt demo`, {data['created'][:10]}")
     sample = data["models"][0]["samples"][0]
     text = (sample["prompt"] + sample["text"]).split("\n")
     page = splice(README.read_text("utf-8"), "table", "\n".join([*table, "", *notes]))

@@ -72,7 +72,7 @@ def test_without_a_budget_it_is_one_minute(monkeypatch: pytest.MonkeyPatch) -> N
 
     def fake(model_config, train_config, corpus, **arguments):
         seen.update(arguments, minutes=train_config.minutes)
-        yield Saved(step=0, path=Path("runs/a"), final=True, reason="end")
+        yield Saved(step=0, elapsed_s=1.0, path=Path("runs/a"), final=True, reason="end")
 
     monkeypatch.setattr("tinygpt.training.train", fake)
     before_s = time.monotonic()

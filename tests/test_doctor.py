@@ -239,7 +239,7 @@ def test_nanogpts_config_is_known_key_by_key():
         block_size=256, batch_size=64, max_steps=5000, seed=1337
     )
     assert split.optim_config == OptimConfig(
-        learning_rate=1e-3, final_learning_rate=1e-4, warmup_steps=100
+        learning_rate=1e-3, final_learning_rate=1e-4, warmup_steps=100, beta1=0.9, beta2=0.99
     )
     assert split.generation_config == GenerationConfig(max_new_tokens=500, top_k=200)
     assert split.corpus_config == CorpusConfig(corpus="shakespeare_char")

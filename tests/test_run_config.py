@@ -36,7 +36,7 @@ OTHER: dict[type, dict[str, Any]] = {
         "final_learning_rate": 1e-4,
         "warmup_steps": 3,
         "weight_decay": 0.2,
-        "beta1": 0.8,
+        "beta1": 0.7,
         "beta2": 0.95,
         "adam_epsilon": 1e-6,
         "grad_clip": 0.5,

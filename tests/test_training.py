@@ -198,7 +198,8 @@ def test_the_folder_appears_complete_and_says_how_it_was_made(config, settings, 
     out = tmp_path / "runs" / "mine"
     events = train(config, settings, CORPUS, optim_config=OPTIM, out=out, device="cpu")
     assert not tmp_path.joinpath("runs").exists()  # nothing before the first event
-    assert next(events) == Saved(step=0, path=out, final=False, reason="start")
+    first = next(events)
+    assert first == Saved(step=0, elapsed_s=first.elapsed_s, path=out, final=False, reason="start")
     assert sorted(path.name for path in out.parent.iterdir()) == ["mine"]
     assert sorted(path.name for path in out.iterdir()) == [
         "checkpoints",
@@ -408,9 +409,12 @@ def test_dropout_leaves_torchs_own_generator_alone(with_dropout, settings, tmp_p
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("at", [1, 2, 4, 9, 16, 25, 29, 31])
-def test_an_interrupted_run_resumes_bit_for_bit(with_dropout, accumulating, tmp_path, at):
+@pytest.mark.parametrize("at", [1, 3, 5, 8, 20, 38, 60, 62])
+def test_an_interrupted_run_resumes_bit_for_bit(
+    with_dropout, accumulating, tmp_path, monkeypatch, at
+):
     """Interrupted at the n-th question: in an evaluation, between micro-batches, at the end."""
+    monkeypatch.setattr(loop, "_MAX_LOGITS", 1)  # an evaluation asks before every window
     whole = run(with_dropout, accumulating, tmp_path / "whole")
     events = run(with_dropout, accumulating, tmp_path / "r", stop=Stop(at))
     assert events[-1].reason == "interrupted"

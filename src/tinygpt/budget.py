@@ -13,7 +13,7 @@ __all__ = ["Budget"]
 _MOST_FOR_EVALUATION = 0.25  # of the minutes; a final evaluation that costs more is cut short ...
 _SHORT_EVALUATION = 0.1  # ... to this share
 _MOST_ON_THE_WAY = 0.1  # of the minutes, for all evaluations on the way together
-_MARGIN = 1.2  # on what the evaluation was measured to take
+_MARGIN = 1.1  # on what the evaluation takes at best; if it takes longer it is cut short
 _SECONDS_BETWEEN_SAVES = 60.0
 _MOST_FOR_SAVES = 0.05  # of the time, where a save is slow
 
@@ -23,10 +23,11 @@ class Budget:
 
     Attributes:
         total_s: the minutes in seconds; None for a budget of steps.
-        began_s: time already spent when the training itself began (an earlier session included).
+        began_s: time already spent when the training itself began, earlier parts of the run
+            included.
         reserve_s: kept back for the end.
         bits_s: part of it for bits per byte; None leaves that figure out.
-        step_s, save_s: what a step and a save took; forward_tok_per_s: speed of an evaluation.
+        step_s, save_s: what a step and a save took; forward_tok_per_s: best speed of an evaluation.
     """
 
     def __init__(
@@ -44,11 +45,11 @@ class Budget:
         self.began_s = self.elapsed_s if began_s is None else began_s
         self.reserve_s = self.step_s = self.save_s = 0.0
         self.bits_s: float | None = 0.0
-        self.forward_tok_per_s = float("inf")
+        self.forward_tok_per_s: float | None = None
 
     @property
     def elapsed_s(self) -> float:
-        """Time since the start of the verb, earlier sessions of the run included."""
+        """Time since the start of the verb, earlier parts of the run included."""
         return self._earlier_s + self._clock() - self._started_s
 
     def share(self, step: int) -> float:
@@ -83,15 +84,17 @@ class Budget:
         self.step_s = 0.7 * self.step_s + 0.3 * seconds if self.step_s else seconds
 
     def note_forward(self, n_tokens: int, seconds: float) -> None:
-        """Take in what an evaluation took, half and half with what earlier ones took."""
-        earlier = 1 / self.forward_tok_per_s or seconds / n_tokens
-        s_per_token = (earlier + seconds / n_tokens) / 2
-        self.forward_tok_per_s = 1 / s_per_token if s_per_token else float("inf")
+        """Take in what an evaluation took. The fastest one counts.
+
+        Too much kept back would end the run early; too little only cuts the last evaluation short.
+        """
+        if seconds > 0:
+            self.forward_tok_per_s = max(self.forward_tok_per_s or 0.0, n_tokens / seconds)
 
     def plan_end(self, n_val_tokens: int, n_bits_tokens: int) -> None:
         """Keep back the time for scoring so many tokens and for the final save."""
-        val_s = n_val_tokens / self.forward_tok_per_s
-        self.bits_s = n_bits_tokens / self.forward_tok_per_s
+        val_s = n_val_tokens / (self.forward_tok_per_s or float("inf"))
+        self.bits_s = n_bits_tokens / (self.forward_tok_per_s or float("inf"))
         if self.total_s is not None and val_s + self.bits_s > _MOST_FOR_EVALUATION * self.total_s:
             self.bits_s = None
             if val_s > _MOST_FOR_EVALUATION * self.total_s:
@@ -104,7 +107,7 @@ class Budget:
 
     def affordable_tokens(self, n_evals: int) -> float:
         """Return how many tokens each evaluation on the way may score."""
-        if self.total_s is None:
+        if self.total_s is None or self.forward_tok_per_s is None:
             return float("inf")
         return _MOST_ON_THE_WAY * self.total_s * self.forward_tok_per_s / max(1, n_evals)
 

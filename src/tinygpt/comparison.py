@@ -8,6 +8,7 @@ is None with the reason beside it, never a guess. A Comparison is plain data: re
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -199,8 +200,9 @@ def _scored(text: Text) -> ScoredText:
 
 def _machine() -> dict[str, Any]:
     return {
-        "platform": platform.platform(terse=True),
+        "system": platform.system(),
         "architecture": platform.machine(),
+        "cores": os.cpu_count(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

@@ -7,6 +7,11 @@ __all__ = ["markdown", "printable", "visible"]
 _KEPT = "\n\t"
 _BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
+_MARKDOWN = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;"}
+    | {mark: f"\\{mark}" for mark in "\\*_[]#~"}
+)
+
 
 def printable(text: str) -> str:
     r"""Write control and bidi characters as escapes, so that no terminal obeys them.
@@ -32,7 +37,4 @@ def visible(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Escape one line for a Markdown table cell: no markup, no HTML, no column border."""
-    text = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for mark in "\\`*_[]#|~!":
-        text = text.replace(mark, f"&#{ord(mark)};" if mark in "|`" else f"\\{mark}")
-    return text
+    return visible(text).translate(_MARKDOWN)

@@ -63,6 +63,8 @@ class Saved:
 
     step: int
     """Steps taken so far."""
+    elapsed_s: float
+    """Seconds since the verb began."""
     path: Path
     """The run folder."""
     final: bool

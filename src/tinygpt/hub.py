@@ -197,11 +197,17 @@ def _from_hub(repo: str, stem: str, revision: str | None, allow_pickle: bool) ->
     if isinstance(trouble, MachineError):
         at = f" --revision {revision}" if revision else ""
         trouble = MachineError(
-            f"{repo}: {trouble}, and the cache {constants.HF_HUB_CACHE} {lacking}; where there is "
-            f"a network run `hf download {repo}{at}`, then copy "
+            f"{repo}: {trouble}, and the cache {_shown(constants.HF_HUB_CACHE)} {lacking}; where "
+            f"there is a network run `hf download {repo}{at}`, then copy "
             f"models--{repo.replace('/', '--')} into that folder (or point HF_HOME at yours)"
         )
     raise trouble
+
+
+def _shown(folder: str) -> str:
+    """Shorten a path below the user's home, so that reports can be passed on."""
+    home = str(Path.home())
+    return f"~{folder.removeprefix(home)}" if folder.startswith(home + os.sep) else folder
 
 
 def _look_in_cache(

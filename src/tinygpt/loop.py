@@ -123,7 +123,7 @@ def _events(run: Run, metrics: Metrics) -> Iterator[Event]:
             yield evaluated
         if _save_due(run):
             save_checkpoint(run.folder, run, metrics)
-            yield Saved(step=run.step, path=run.folder, final=False, reason="scheduled")
+            yield _saved(run, "scheduled")
         step = _step(run)
         if step is None:
             break
@@ -137,7 +137,17 @@ def _events(run: Run, metrics: Metrics) -> Iterator[Event]:
     finished = not run.was_stopped
     save_checkpoint(run.folder, run, metrics, finished=finished)
     reason = "end" if finished else "interrupted"
-    yield Saved(step=run.step, path=run.folder, final=finished, reason=reason)
+    yield _saved(run, reason)
+
+
+def _saved(run: Run, reason: str) -> Saved:
+    return Saved(
+        step=run.step,
+        elapsed_s=run.budget.elapsed_s,
+        path=run.folder,
+        final=reason == "end",
+        reason=reason,
+    )
 
 
 def _step(run: Run) -> Step | None:

@@ -153,6 +153,7 @@ PRESETS: dict[str, ModelConfig] = {
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
+        initializer_range=0.07,  # near 1/sqrt(n_embd); GPT-2's 0.02 learns slower at this width
     ),
     **{
         name: ModelConfig(

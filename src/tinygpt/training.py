@@ -267,5 +267,7 @@ def _begin(
         },
         first_checkpoint=lambda folder: save_checkpoint(folder, run),
     )
-    event = Saved(step=0, path=run.folder, final=False, reason="start")
+    event = Saved(
+        step=0, elapsed_s=run.budget.elapsed_s, path=run.folder, final=False, reason="start"
+    )
     yield from run_loop(run, event, n_metrics_lines=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tinygpt.cli import console
 from tinygpt.cli.progress import duration, progress_for_training
 from tinygpt.cli.signals import Stop, stoppable
-from tinygpt.events import Evaluated, Event, Resumed, Saved, Step
+from tinygpt.events import Evaluated, Event, Resumed, Saved
 
 __all__ = ["Followed", "follow"]
 
@@ -32,7 +32,6 @@ def follow(begin: Callable[[Stop], Iterable[Event]], quiet: bool) -> Followed:
     """
     saved: Saved | None = None
     final: Evaluated | None = None
-    elapsed_s = 0.0
     with stoppable() as stop:
         for event in progress_for_training(begin(stop), quiet):
             if isinstance(event, Saved):
@@ -43,8 +42,6 @@ def follow(begin: Callable[[Stop], Iterable[Event]], quiet: bool) -> Followed:
                 console.say(f"going on from step {event.step:,}", quiet=quiet)
                 if event.warning:
                     console.say(event.warning, quiet=quiet)
-            if isinstance(event, Step | Evaluated):
-                elapsed_s = event.elapsed_s
     assert saved is not None  # the last event of every run
     if saved.reason == "interrupted":
         console.say(
@@ -55,5 +52,5 @@ def follow(begin: Callable[[Stop], Iterable[Event]], quiet: bool) -> Followed:
     if final is not None and final.bits_per_byte is not None:
         bits = f"{final.bits_per_byte:.4f} bits per byte on the first 32 KiB held out"
         console.say(bits, quiet=quiet)
-    console.say(f"done in {duration(elapsed_s)}, saved in {saved.path}", quiet=quiet)
+    console.say(f"done in {duration(saved.elapsed_s)}, saved in {saved.path}", quiet=quiet)
     return Followed(saved, final, 0)

@@ -88,7 +88,7 @@ def _architecture(models: Sequence[ModelReport]) -> tuple[Row, ...]:
             "the text begins": lambda m: (
                 "(no vocabulary)"
                 if m.first_tokens is None
-                else "·".join(visible(t) for t in m.first_tokens) + "·..."
+                else "·".join(visible(t).replace(" ", "␣") for t in m.first_tokens) + "·..."
             ),
             "vocab_size": lambda m: f"{m.config['vocab_size']:,}",
             "context length (tokens)": lambda m: f"{m.config['n_positions']:,}",
