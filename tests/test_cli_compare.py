@@ -68,6 +68,8 @@ def test_demo_leaves_a_run_and_a_comparison(desk, capsys) -> None:
     assert tiny["quality"][0]["evaluation"]["bits_per_byte"] > 0
     assert distil["quality"][0]["evaluation"] is None
     assert "| n\\_layer | 4 | 2 |" in Path("runs/demo/comparison.md").read_text("utf-8")
+    samples = Path("runs/demo/samples.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["text"] for line in samples] == [s["text"] for s in tiny["samples"]]
     lines = Path("runs/demo/metrics.jsonl").read_text("utf-8").splitlines()
     assert json.loads(lines[-1])["event"] == "saved"
     from transformers import AutoModelForCausalLM

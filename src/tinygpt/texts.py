@@ -68,7 +68,7 @@ def text_file(path: str | Path, n_bytes: int | None = None) -> Text:
         MachineError: the file can't be read now.
     """
     corpus = load_corpus(str(path))
-    return own_text(corpus.text, n_bytes, name=corpus.name, source=corpus.source)
+    return own_text(corpus.text, n_bytes, name=Path(corpus.name).name, source=corpus.source)
 
 
 def python_docs(n_bytes: int | None = None) -> Text:
@@ -103,7 +103,11 @@ def held_out_text(run: Path, n_bytes: int | None = None) -> Text:
     train_text, text = split(corpus.text)
     prefix = _last_bytes(train_text, HELD_OUT_PREFIX_BYTES)
     return _cut(
-        corpus.name, text, prefix, n_bytes, f"held-out part (the last 10%) of {corpus.source}"
+        Path(corpus.name).name,
+        text,
+        prefix,
+        n_bytes,
+        f"held-out part (the last 10%) of {corpus.source}",
     )
 
 

@@ -1,6 +1,7 @@
 """`tinygpt demo`: the main job, end to end, with nothing to decide."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,9 @@ def _show(comparison: "Comparison", out: Path, quiet: bool) -> None:
     page, data = out / "comparison.md", out / "comparison.json"
     console.write_file(page, comparison_markdown(comparison))
     console.write_file(data, comparison.to_json())
+    samples = [asdict(sample) for sample in comparison.models[0].samples]
+    lines = [json.dumps({"event": "sample", **sample}, ensure_ascii=False) for sample in samples]
+    console.write_file(out / "samples.jsonl", "".join(f"{line}\n" for line in lines))
     console.show(comparison_renderable(comparison))
     console.say(quiet=quiet)
     console.say(f"written: {page}, {data}", quiet=quiet)
