@@ -68,7 +68,7 @@ def test_text_file_reads_bytes_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "my.txt"
     path.write_bytes(b"one\r\ntwo\r\n")
     text = text_file(path)
-    assert (text.prefix, text.text, text.name) == ("one\r\n", "two\r\n", str(path))
+    assert (text.prefix, text.text, text.name) == ("one\r\n", "two\r\n", path.name)
     with pytest.raises(DataError, match="neither a named corpus nor a file"):
         text_file(tmp_path / "none.txt")
 
@@ -89,7 +89,7 @@ def test_held_out_text_stands_behind_the_end_of_the_training_part(tmp_path: Path
     assert text.text == whole[n_train:]
     assert whole[:n_train].endswith(text.prefix)
     assert 8190 <= len(text.prefix.encode()) <= 8192
-    assert text.name == str(corpus)
+    assert text.name == corpus.name
     assert "held-out" in text.source
     few = held_out_text(tmp_path / "run", 100)
     assert text.text.startswith(few.text)
