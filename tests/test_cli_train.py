@@ -252,7 +252,7 @@ def events() -> list[object]:
 def test_without_a_terminal_progress_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from tinygpt.cli.console import progress_for_training
+    from tinygpt.cli.progress import progress_for_training
 
     given = events()
     assert list(progress_for_training(given)) == given
@@ -269,7 +269,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
 def test_on_a_terminal_progress_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
-    from tinygpt.cli.console import progress_for_training, working
+    from tinygpt.cli.progress import progress_for_training, working
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -47,13 +47,14 @@ def command(
 
     A MODEL is a run folder, a Hugging Face folder or a hub name such as distilgpt2.
     """
+    from tinygpt.cli.progress import working
     from tinygpt.comparison import compare, default_texts
     from tinygpt.model_report import open_model
     from tinygpt.report import comparison_markdown, comparison_renderable
     from tinygpt.texts import text_file
 
     texts = [text_file(path, n_bytes) for path in text_files]
-    with console.working(quiet) as tell:
+    with working(quiet) as tell:
         opened = []
         for name in models:
             tell(f"opening {name}", 0.0)

@@ -20,8 +20,6 @@ from tinygpt.escape import printable
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from tinygpt.cli.progress import progress_for_training, working
-
 __all__ = [
     "data",
     "emphasise",
@@ -30,7 +28,6 @@ __all__ = [
     "json_document",
     "next_commands",
     "printable",
-    "progress_for_training",
     "rich_console",
     "say",
     "short_json",
@@ -38,7 +35,6 @@ __all__ = [
     "size",
     "width",
     "word",
-    "working",
     "write_file",
 ]
 
@@ -46,14 +42,6 @@ PIPE_WIDTH = 100
 """Columns of a table that is not shown on a terminal, unless COLUMNS says otherwise."""
 
 _RED, _BOLD, _RESET = "\x1b[1;31m", "\x1b[1m", "\x1b[0m"
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("progress_for_training", "working"):  # they need rich
-        from tinygpt.cli import progress
-
-        return getattr(progress, name)
-    raise AttributeError(f"module 'tinygpt.cli.console' has no attribute {name!r}")
 
 
 def data(text: str) -> None:

@@ -92,11 +92,12 @@ def _train(
 
 
 def _compare(out: Path, device: str, threads: int, quiet: bool) -> "Comparison":
+    from tinygpt.cli.progress import working
     from tinygpt.comparison import DEFAULT_BYTES, compare
     from tinygpt.model_report import open_model
     from tinygpt.texts import held_out_text
 
-    with console.working(quiet) as tell:
+    with working(quiet) as tell:
         tell("opening distilgpt2", 0.0)
         tiny, distil = (
             open_model(name, device=device, threads=threads) for name in (str(out), "distilgpt2")

@@ -64,6 +64,7 @@ def command(
 
     The first line of a text of your own (at most 256 bytes) is shown to the model and not scored.
     """
+    from tinygpt.cli.progress import working
     from tinygpt.language_model import load
     from tinygpt.texts import text_file
 
@@ -75,7 +76,7 @@ def command(
         text = _held_out(lm, n_bytes)
     escape = _escape(lm) if unknown == "escape" else None
     try:
-        with console.working(quiet) as tell:
+        with working(quiet) as tell:
             result = lm.evaluate(
                 text.text,
                 prefix=text.prefix,
