@@ -178,7 +178,7 @@ def test_evaluate_a_text_of_ones_own(
     found = document("evaluate", run, "--text", text, "--bytes", "10", *options)
     assert found["sha256"] == hashlib.sha256(b"or not to ").hexdigest()
     assert (found["context"], found["stride"], found["n_bytes"]) == (4, 2, 10)
-    assert found["text"]["name"] == text
+    assert found["text"]["name"] == "own.txt"
 
 
 def test_evaluate_shows_figures_with_their_conditions(
