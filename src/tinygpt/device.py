@@ -89,7 +89,6 @@ def pick_as_recorded(recorded: dict[str, Any], device: str, dtype: str, threads:
     Raises:
         ConfigError: as `pick_device`, of what is asked for.
     """
-    """Pick what the run began with, where nothing else is asked for and the machine has it."""
     if not threads and 0 < recorded.get("threads", 0) <= (os.cpu_count() or 1):
         threads = recorded["threads"]
     if device != "auto":
