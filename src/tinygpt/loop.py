@@ -13,6 +13,7 @@ from tinygpt.budget import Budget
 from tinygpt.card import model_card
 from tinygpt.checkpoint import write_file
 from tinygpt.data import Data, evaluation_windows, spread
+from tinygpt.errors import ConfigError
 from tinygpt.evaluate import WindowLoss, evaluate, n_windows, val_loss
 from tinygpt.events import Evaluated, Event, Saved, Step, to_line
 from tinygpt.learner import Learner
@@ -210,6 +211,11 @@ def _score(run: Run, windows: Sequence[int] | None, over: Callable[[], bool]) ->
         batch_size=max(1, min(32, _MAX_LOGITS // (block_size * model.config.vocab_size))),
         deadline=over,
     )
+    if not math.isfinite(found.loss):
+        raise ConfigError(
+            f"step {run.step}: val_loss ({found.loss}) is not finite; lower learning_rate "
+            f"(now {run.recipe.optim.learning_rate:g})"
+        )
     run.budget.note_forward(found.n_tokens, run.budget.elapsed_s - began_s)
     # Bits per byte: every token is scored once but read twice, the stride being half the context.
     n_read = 2 * min(SCORED_BYTES, len(run.data.held_out_text)) / run.data.bytes_per_token

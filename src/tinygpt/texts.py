@@ -95,7 +95,12 @@ def held_out_text(run: Path, n_bytes: int | None = None) -> Text:
             f"{run} is no run folder (no training.json), so it has no held-out text; "
             "give a text with --text"
         )
-    config = from_dict(CorpusConfig, read_json(where).get("corpus", {}), f"{where}: corpus")
+    table = read_json(where).get("corpus")
+    if not isinstance(table, dict) or not table.get("sha256"):
+        raise CheckpointError(
+            f"{where} does not say which corpus the run was trained on; give a text with --text"
+        )
+    config = from_dict(CorpusConfig, table, f"{where}: corpus")
     try:
         corpus = load_corpus(config.corpus, sha256=config.sha256)
     except DataError as error:
