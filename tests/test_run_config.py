@@ -26,9 +26,13 @@ OTHER: dict[type, dict[str, Any]] = {
         "gradient_accumulation_steps": 2,
         "minutes": 1.5,
         "max_steps": 9,
-        "n_evals": 0,
+        "n_evals": 2,
         "eval_tokens": 100,
         "save_every": 4,
+        "sample_prompts": ("Once", "To be"),
+        "sample_tokens": 30,
+        "keep_best": True,
+        "early_stopping_patience": 2,
         "seed": 5,
     },
     OptimConfig: {
@@ -47,6 +51,8 @@ OTHER: dict[type, dict[str, Any]] = {
         "temperature": 0.5,
         "top_k": 40,
         "top_p": 0.9,
+        "min_p": 0.05,
+        "repetition_penalty": 1.2,
         "max_new_tokens": 10,
         "stop_strings": ("\n\n", "END"),
         "bos_token_id": 1,
@@ -155,6 +161,13 @@ def test_reading_leads_a_refusal_with_the_place():
         (GenerationConfig, {"top_k": 0}, "top_k=0 is not allowed: at least 1 (null keeps all)"),
         (GenerationConfig, {"top_p": 0}, "top_p=0 is not allowed: 0 < top_p <= 1"),
         (GenerationConfig, {"top_p": 1.1}, "top_p=1.1 is not allowed: 0 < top_p <= 1"),
+        (GenerationConfig, {"min_p": -0.1}, "min_p=-0.1 is not allowed: 0 <= min_p <= 1"),
+        (GenerationConfig, {"min_p": 1.1}, "min_p=1.1 is not allowed: 0 <= min_p <= 1"),
+        (
+            GenerationConfig,
+            {"repetition_penalty": 0},
+            "repetition_penalty=0 is not allowed: above 0 (1 is none)",
+        ),
         (GenerationConfig, {"max_new_tokens": -1}, "max_new_tokens=-1 is not allowed: 0 or more"),
         (GenerationConfig, {"stop_strings": ("a", "")}, "stop_strings holds an empty text"),
     ],
@@ -221,7 +234,24 @@ def test_transformers_takes_the_generation_file():
     config = GenerationConfig(**OTHER[GenerationConfig])
     theirs = transformers.GenerationConfig.from_dict(config.to_dict())
     assert (theirs.temperature, theirs.top_k, theirs.top_p) == (0.5, 40, 0.9)
+    assert (theirs.min_p, theirs.repetition_penalty) == (0.05, 1.2)
     assert (theirs.do_sample, theirs.max_new_tokens, theirs.eos_token_id) == (True, 10, 2)
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_fractions_are_written_as_transformers_takes_them(temperature):
+    """Its penalty must be a float; a min_p that does nothing it would warn of is left out."""
+    data = GenerationConfig(temperature=temperature, top_p=1, repetition_penalty=2).to_dict()
+    assert type(data["repetition_penalty"]) is float
+    assert type(data["top_p"]) is float
+    assert "min_p" not in data
+    assert GenerationConfig.from_dict(data).repetition_penalty == 2
+
+
+def test_penalty_and_min_p_of_a_foreign_file_are_taken():
+    theirs = {"repetition_penalty": 1.3, "min_p": None, "num_beams": 1, "do_sample": True}
+    config = GenerationConfig.from_dict(theirs, strict=False)
+    assert (config.repetition_penalty, config.min_p) == (1.3, 0.0)
 
 
 def test_strict_generation_file_refuses_other_keys():

@@ -2,16 +2,21 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tinygpt.model_config import ModelConfig
 from tinygpt.run_config import GenerationConfig
 from tinygpt.sampling import generator, next_id, probabilities
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
 
 V = 12
 LOGITS = np.random.default_rng(7).normal(0, 1.5, V).astype(np.float32)
@@ -24,12 +29,23 @@ SETTINGS = {
     "top_k of all": GenerationConfig(temperature=1.0, top_k=V),
     "top_p": GenerationConfig(temperature=1.0, top_p=0.7),
     "all three": GenerationConfig(temperature=1.3, top_k=8, top_p=0.8),
+    "min_p": GenerationConfig(temperature=1.0, min_p=0.2),
+    "penalty": GenerationConfig(temperature=1.0, repetition_penalty=1.7),
+    "all five": GenerationConfig(
+        temperature=1.3, top_k=9, top_p=0.9, min_p=0.15, repetition_penalty=1.4
+    ),
 }
+SEEN = [5, 0, 5, 7]
 
 
-def target(logits: Any, settings: GenerationConfig) -> list[float]:
+def target(logits: Any, settings: GenerationConfig, seen: Any = ()) -> list[float]:
     """The distribution as its definition reads, one token at a time, without numpy."""
-    scores = [float(x) / settings.temperature for x in logits]
+    penalty = settings.repetition_penalty
+    scores = [float(x) for x in logits]
+    scores = [
+        (x * penalty if x < 0 else x / penalty) if i in seen else x for i, x in enumerate(scores)
+    ]
+    scores = [x / settings.temperature for x in scores]
     top = max(scores)
     if settings.top_k is not None and settings.top_k < len(scores):
         least = sorted(scores, reverse=True)[settings.top_k - 1]
@@ -42,6 +58,7 @@ def target(logits: Any, settings: GenerationConfig) -> list[float]:
             kept.add(i)
         mass += p[i]
     p = [x if i in kept else 0.0 for i, x in enumerate(p)]
+    p = [x if x >= settings.min_p * max(p) else 0.0 for x in p]
     return [x / math.fsum(p) for x in p]
 
 
@@ -58,8 +75,8 @@ class TestDistribution:
     @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
     def test_frequencies_follow_the_target(self, settings: GenerationConfig) -> None:
         n, rng = 20_000, generator(0)
-        counts = np.bincount([next_id(LOGITS, settings, rng) for _ in range(n)], minlength=V)
-        assert standard_scores(counts, n * np.array(target(LOGITS, settings))) < 3
+        counts = np.bincount([next_id(LOGITS, settings, rng, SEEN) for _ in range(n)], minlength=V)
+        assert standard_scores(counts, n * np.array(target(LOGITS, settings, SEEN))) < 3
 
     def test_the_test_would_notice(self) -> None:
         """A temperature 5% off fails it."""
@@ -73,18 +90,36 @@ class TestDistribution:
         temperature=st.floats(0.05, 5),
         top_k=st.none() | st.integers(1, 25),
         top_p=st.floats(0.01, 1),
+        min_p=st.floats(0, 1),
+        penalty=st.floats(0.5, 3),
+        seen=st.lists(st.integers(0, 19), max_size=5),
     )
     def test_probabilities_are_the_target(
-        self, logits: list[int], temperature: float, top_k: int | None, top_p: float
+        self,
+        logits: list[int],
+        temperature: float,
+        top_k: int | None,
+        top_p: float,
+        min_p: float,
+        penalty: float,
+        seen: list[int],
     ) -> None:
         array = np.array(logits, dtype=np.float32) / 100
-        settings = GenerationConfig(temperature=temperature, top_k=top_k, top_p=top_p)
-        whole = sorted(target(array, replace(settings, top_p=1.0)), reverse=True)
+        seen = [i for i in seen if i < len(logits)]
+        settings = GenerationConfig(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=penalty,
+        )
+        whole = sorted(target(array, replace(settings, top_p=1.0, min_p=0.0), seen), reverse=True)
         masses = itertools.accumulate(whole)
         assume(top_p == 1 or all(abs(mass - top_p) > 1e-9 for mass in masses))  # no rounding
-        p = probabilities(array, settings)
+        assume(all(x == whole[0] or abs(x / whole[0] - min_p) > 1e-9 for x in whole))
+        p = probabilities(array, settings, seen)
         assert p.dtype == np.float64
-        np.testing.assert_allclose(p, target(array, settings), rtol=1e-9, atol=0)
+        np.testing.assert_allclose(p, target(array, settings, seen), rtol=1e-9, atol=0)
 
     @pytest.mark.parametrize(
         ("top_p", "n_kept"),
@@ -115,13 +150,88 @@ class TestDistribution:
         hot = GenerationConfig(temperature=100.0, top_p=0.5)
         assert list(np.flatnonzero(probabilities(logits, hot))) == [0, 1]
 
+    def test_min_p_comes_last(self) -> None:
+        logits = np.log([0.4, 0.3, 0.2, 0.1]).astype(np.float32)
+        cold = GenerationConfig(temperature=0.5, min_p=0.3)  # squared: 1, 0.56, 0.25, 0.06
+        assert list(np.flatnonzero(probabilities(logits, cold))) == [0, 1]
+        both = GenerationConfig(temperature=1.0, min_p=0.3, top_p=0.9)  # 0.4 + 0.3 + 0.2 reach it
+        assert list(np.flatnonzero(probabilities(logits, both))) == [0, 1, 2]
+        all_ties = GenerationConfig(temperature=1.0, min_p=1.0)
+        p = probabilities(np.array([2, 1, 2], np.float32), all_ties)
+        np.testing.assert_array_equal(p, [0.5, 0, 0.5])
+
+    def test_penalty_lowers_what_was_seen_once(self) -> None:
+        logits = np.array([2, 2, -1, -1], np.float32)
+        settings = GenerationConfig(temperature=1.0, repetition_penalty=2.0)
+        p = probabilities(logits, settings, [0, 2, 0])
+        expected = np.exp([1.0, 2.0, -2.0, -1.0])
+        np.testing.assert_allclose(p, expected / expected.sum(), rtol=1e-12)
+
     def test_logits_are_left_alone(self) -> None:
         before = LOGITS.copy()
-        probabilities(LOGITS, SETTINGS["all three"])
+        probabilities(LOGITS, SETTINGS["all five"], SEEN)
         np.testing.assert_array_equal(LOGITS, before)
 
 
+class TestTransformers:
+    """The distribution that transformers' `generate` draws from, in its order of processors."""
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"repetition_penalty": 1.3},
+            {"repetition_penalty": 0.7},
+            {"min_p": 0.1},
+            {"min_p": 0.9},
+            {"temperature": 0.6, "top_k": 20},
+            {"temperature": 1.5, "top_p": 0.8},
+            {"temperature": 2.0, "top_k": 40, "top_p": 0.9, "min_p": 0.2},
+            {"top_k": 50, "top_p": 0.95, "min_p": 0.05, "repetition_penalty": 1.2},
+            {"temperature": 3.0, "top_k": 90, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 2},
+        ],
+        ids=str,
+    )
+    def test_scores_of_generate(
+        self,
+        tiny_config: ModelConfig,
+        make_hf_gpt2: Callable[..., "GPT2LMHeadModel"],
+        changes: dict[str, Any],
+    ) -> None:
+        import torch
+        from transformers import GenerationConfig as TheirConfig
+
+        settings = GenerationConfig(**({"temperature": 1.0, "max_new_tokens": 1} | changes))
+        model = make_hf_gpt2(replace(tiny_config, vocab_size=300))
+        ids = torch.from_numpy(np.random.default_rng(0).integers(0, 300, (20, 16 - 1)))
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=TheirConfig.from_dict(settings.to_dict() | {"pad_token_id": 0}),
+            return_dict_in_generate=True,
+            output_logits=True,
+            output_scores=True,
+        )
+        theirs = out.scores[0].softmax(-1).numpy()
+        ours, without = [], []
+        for row, seen in zip(out.logits[0].numpy(), ids.tolist(), strict=True):
+            ours.append(probabilities(row, settings, seen))
+            without.append(probabilities(row, GenerationConfig(temperature=1.0)))
+        np.testing.assert_array_equal(np.array(ours) > 0, theirs > 0)
+        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=1e-9)
+        assert np.abs(np.array(ours) - without).max() > 1e-3  # each setting does something here
+
+
 class TestGreedy:
+    def test_penalty_comes_before_it(self) -> None:
+        logits = np.array([3, 2, -1, -2], np.float32)
+        settings = GenerationConfig(temperature=0.0, repetition_penalty=2.0)
+        assert next_id(logits, settings, generator(0), []) == 0
+        assert next_id(logits, settings, generator(0), {0}) == 1
+        assert next_id(logits, settings, generator(0), [0, 1]) == 0
+        np.testing.assert_array_equal(probabilities(logits, settings, [0]), [0, 1, 0, 0])
+        all_negative = np.array([-1, -1.5], np.float32)
+        assert next_id(all_negative, settings, generator(0), [0]) == 1
+
     @pytest.mark.parametrize("seed", range(5))
     def test_top_k_of_one_and_a_tiny_top_p_are_greedy(self, seed: int) -> None:
         logits = np.random.default_rng(seed).normal(size=50).astype(np.float32)
@@ -144,10 +254,11 @@ class TestExtremes:
     @pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-30, 0.7, 1.0, 1e30, 1e308])
     @pytest.mark.parametrize("top_k", [None, 1, 3])
     @pytest.mark.parametrize("top_p", [1e-300, 0.5, 1.0])
+    @pytest.mark.parametrize("min_p", [0.0, 1e-300, 1.0])
     def test_large_and_infinite_logits(
-        self, temperature: float, top_k: int | None, top_p: float
+        self, temperature: float, top_k: int | None, top_p: float, min_p: float
     ) -> None:
-        settings = GenerationConfig(temperature=temperature, top_k=top_k, top_p=top_p)
+        settings = GenerationConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         inf = math.inf
         for values in (
             [1e4, -1e4, 0, 9999],

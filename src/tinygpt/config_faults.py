@@ -33,8 +33,8 @@ _ONLY: dict[str, tuple[tuple[object, ...], str]] = {
         (("adamw", "AdamW", "adamw_torch", "adamw_torch_fused"), _ADAMW),
     ),
     **dict.fromkeys(("label_smoothing", "label_smoothing_factor"), ((0,), _TARGETS)),
-    **dict.fromkeys(("min_p", "penalty_alpha", "no_repeat_ngram_size"), ((0, None), _SAMPLING)),
-    **dict.fromkeys(("repetition_penalty", "num_beams", "typical_p"), ((1, None), _SAMPLING)),
+    **dict.fromkeys(("penalty_alpha", "no_repeat_ngram_size"), ((0, None), _SAMPLING)),
+    **dict.fromkeys(("num_beams", "typical_p"), ((1, None), _SAMPLING)),
 }
 _DATASETS_OF_NANOGPT = {
     "shakespeare_char": 'corpus "tinyshakespeare" with tokenizer "char"',
@@ -100,6 +100,9 @@ def _vocabulary(data: Mapping[str, object], values: _Values) -> Iterator[str]:
             f"{kind_key}={shown(kind)} has {_GPT2_VOCABULARY:,} ids but {size_key}={size}: each id "
             "needs its row"
         )
+    if isinstance(size, int) and ((kind == "byte" and size != 256) or (kind == "bpe" and size < 256)):
+        rule = "has 256 ids" if kind == "byte" else "has at least the 256 bytes"
+        yield f"{kind_key}={shown(kind)} {rule} but {size_key}={size}"
 
 
 def _budget(data: Mapping[str, object], values: _Values) -> Iterator[str]:

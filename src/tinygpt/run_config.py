@@ -13,6 +13,7 @@ from tinygpt.errors import ConfigError, did_you_mean
 from tinygpt.settings import check_types, from_dict, to_dict
 
 __all__ = [
+    "SCORED_BYTES",
     "TOKENIZERS",
     "CorpusConfig",
     "GenerationConfig",
@@ -21,8 +22,20 @@ __all__ = [
     "TrainConfig",
 ]
 
-TOKENIZERS = ("char", "gpt2")
+SCORED_BYTES = 32 * 1024
+"""How much of a text is scored in bits per byte unless something else is asked for."""
+
+TOKENIZERS = ("char", "byte", "bpe", "gpt2")
 """Kinds of tokenizer that a new model can be given."""
+
+
+_AT_LEAST_1 = (
+    "block_size",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "eval_tokens",
+    "sample_tokens",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +58,21 @@ class TrainConfig:
     """Size in tokens of the fixed held-out sample measured on the way."""
     save_every: int | None = None
     """Optimizer steps between checkpoints; null saves about once a minute."""
+    sample_prompts: tuple[str, ...] = ()
+    """Texts continued at every evaluation on the way, into samples.jsonl; one at the end always."""
+    sample_tokens: int = 100
+    """Length of such a sample in tokens."""
+    keep_best: bool = False
+    """Keep the weights of the best evaluation on the monitor slice instead of the last ones."""
+    early_stopping_patience: int | None = None
+    """End after so many evaluations in a row without a better monitor loss; null never does."""
     seed: int = 0
     """Seed of the initial weights, of the order of the windows and of dropout."""
 
     def __post_init__(self) -> None:
         """Refuse impossible settings, naming the field, the value and the rule."""
         check_types(self)
-        for name in ("block_size", "batch_size", "gradient_accumulation_steps", "eval_tokens"):
+        for name in _AT_LEAST_1:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} is not allowed: at least 1")
         if self.minutes is not None and self.max_steps is not None:
@@ -60,14 +81,26 @@ class TrainConfig:
             )
         if self.minutes is not None and self.minutes <= 0:
             raise ConfigError(f"minutes={self.minutes} is not allowed: must be above 0")
-        for name in ("max_steps", "save_every"):
+        for name in ("max_steps", "save_every", "early_stopping_patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value} is not allowed: at least 1")
         if self.n_evals < 0:
             raise ConfigError(f"n_evals={self.n_evals} is not allowed: 0 or more")
+        if self.monitored and not self.n_evals:
+            raise ConfigError(
+                "n_evals=0 is not allowed with keep_best or early_stopping_patience, which follow "
+                "the evaluations on the way: at least 1"
+            )
+        if any(not prompt for prompt in self.sample_prompts):
+            raise ConfigError("sample_prompts holds an empty text; leave it out")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed={self.seed} is not allowed: 0 <= seed < 2**63")
+
+    @property
+    def monitored(self) -> bool:
+        """Whether a slice of the training part is set apart to decide by (data.py)."""
+        return self.keep_best or self.early_stopping_patience is not None
 
     @property
     def tokens_per_step(self) -> int:
@@ -141,7 +174,8 @@ class TokenizerConfig:
     """How text becomes ids in a new model (a fine-tuned one keeps its own tokenizer)."""
 
     tokenizer: str = "char"
-    """char: the corpus's distinct characters. gpt2: GPT-2's 50,257-token BPE."""
+    """char: the corpus's distinct characters. byte: the 256 bytes. bpe: trained on the corpus, of
+    vocab_size tokens. gpt2: GPT-2's 50,257-token BPE."""
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds."""
@@ -163,6 +197,10 @@ class GenerationConfig:
     """Keep only the k most likely tokens; null keeps all."""
     top_p: float = 1.0
     """Keep the most likely tokens whose probabilities sum to at least p; 1 keeps all."""
+    min_p: float = 0.0
+    """Keep the tokens at least min_p times as likely as the most likely one; 0 keeps all."""
+    repetition_penalty: float = 1.0
+    """Above 1 makes ids of the prompt and of the text so far less likely; 1 changes nothing."""
     max_new_tokens: int = 200
     """Number of tokens to generate, at most."""
     stop_strings: tuple[str, ...] = ()
@@ -181,6 +219,12 @@ class GenerationConfig:
             raise ConfigError(f"top_k={self.top_k} is not allowed: at least 1 (null keeps all)")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p={self.top_p} is not allowed: 0 < top_p <= 1")
+        if not 0 <= self.min_p <= 1:
+            raise ConfigError(f"min_p={self.min_p} is not allowed: 0 <= min_p <= 1")
+        if not self.repetition_penalty > 0:
+            raise ConfigError(
+                f"repetition_penalty={self.repetition_penalty} is not allowed: above 0 (1 is none)"
+            )
         if self.max_new_tokens < 0:
             raise ConfigError(f"max_new_tokens={self.max_new_tokens} is not allowed: 0 or more")
         if any(not stop for stop in self.stop_strings):
@@ -189,12 +233,15 @@ class GenerationConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return generation_config.json as transformers reads it (greedy is do_sample: false)."""
         data = to_dict(self)
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+            data[name] = float(data[name])  # transformers refuses a penalty of 2
         sampled = self.temperature > 0
         data |= {"do_sample": sampled, "top_k": self.top_k or 0}
         if not sampled:
             del data["temperature"]
-        if not self.stop_strings:
-            del data["stop_strings"]
+        for name in ("min_p", "stop_strings"):  # it warns of an idle min_p in a greedy config
+            if not data[name]:
+                del data[name]
         return data
 
     @classmethod

@@ -1,10 +1,11 @@
 """From logits to the next id, in numpy, so that every engine draws the same samples.
 
-Order as in HF: temperature, top-k, top-p. Randomness is a Philox stream keyed by (seed, sample
-index): the same seed gives the same draws on every machine and engine, and samples of one call do
-not depend on how many there are.
+Order as in HF: repetition penalty, temperature, top-k, top-p, min-p. Randomness is a Philox stream
+keyed by (seed, sample index): the same seed gives the same draws on every machine and engine, and
+samples of one call do not depend on how many there are.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tinygpt.run_config import GenerationConfig
 __all__ = ["generator", "next_id", "probabilities"]
 
 Logits = np.ndarray[Any, np.dtype[np.float32]]
+Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def generator(seed: int, sample_index: int = 0) -> np.random.Generator:
@@ -22,34 +24,40 @@ def generator(seed: int, sample_index: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key))
 
 
-def next_id(logits: Logits, settings: GenerationConfig, rng: np.random.Generator) -> int:
+def next_id(
+    logits: Logits,
+    settings: GenerationConfig,
+    rng: np.random.Generator,
+    seen: Collection[int] = (),
+) -> int:
     """Choose the next id; temperature 0 takes the most likely one and draws nothing.
 
     Args:
         logits: (V,) float32.
+        seen: ids of the prompt and of the text so far, which repetition_penalty applies to; the
+            order and repeats do not matter.
     """
     if settings.temperature == 0:
-        return int(logits.argmax())
-    cumulative = probabilities(logits, settings).cumsum()
+        return int(_penalised(logits, settings, seen).argmax())
+    cumulative = probabilities(logits, settings, seen).cumsum()
     # random() is at most 1 - 2**-53, so the product stays below cumulative[-1] after rounding too.
     return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
 
 
-def probabilities(
-    logits: Logits, settings: GenerationConfig
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the (V,) float64 distribution that `next_id` draws from.
+def probabilities(logits: Logits, settings: GenerationConfig, seen: Collection[int] = ()) -> Scores:
+    """Return the (V,) float64 distribution that `next_id` draws from; arguments as there.
 
     Top-k keeps every token that ties with the k-th. Top-p keeps the smallest set of most likely
-    tokens whose probabilities sum to at least p (Holtzman et al. 2020, section 3.1).
+    tokens whose probabilities sum to at least p (Holtzman et al. 2020, section 3.1). Min-p keeps
+    tokens at least min_p times as likely as the most likely one (Nguyen et al. 2024, section 3).
     """
-    scores = logits.astype(np.float64)
+    scores = _penalised(logits, settings, seen)
     if settings.temperature == 0:
         greedy = np.zeros(scores.size)
         greedy[scores.argmax()] = 1
         return greedy
     if settings.top_k is not None and settings.top_k < scores.size:  # temperature keeps the order
-        scores[logits < np.partition(logits, -settings.top_k)[-settings.top_k]] = -np.inf
+        scores[scores < np.partition(scores, -settings.top_k)[-settings.top_k]] = -np.inf
     scores -= scores.max()
     with np.errstate(over="ignore"):  # a tiny temperature: everything below the best is -inf
         scores /= settings.temperature
@@ -59,5 +67,21 @@ def probabilities(
         order = np.argsort(-p, kind="stable")
         before = p[order].cumsum() - p[order]  # mass of the more likely tokens
         p[order[before >= settings.top_p]] = 0
-        p /= p.sum()
-    return p
+    if settings.min_p > 0:
+        p[p < settings.min_p * p.max()] = 0
+    return p / p.sum()
+
+
+def _penalised(logits: Logits, settings: GenerationConfig, seen: Collection[int]) -> Scores:
+    """Return a (V,) float64 copy of the logits, with those of seen ids made worse.
+
+    Source: Keskar et al. 2019 (CTRL), section 4.1, which divides; a negative score is multiplied,
+    as in HF, so that a penalty above 1 always lowers it.
+    """
+    scores = logits.astype(np.float64)
+    if settings.repetition_penalty != 1 and seen:
+        ids = np.fromiter(seen, np.int64, len(seen))
+        old = scores[ids]
+        penalty = settings.repetition_penalty
+        scores[ids] = np.where(old < 0, old * penalty, old / penalty)
+    return scores
