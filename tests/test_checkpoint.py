@@ -111,8 +111,8 @@ def test_all_damaged_or_none_there_says_so(folder, tmp_path):
 
 def test_another_format_version_is_refused_by_number(folder):
     path = folder / "step-00000020" / "MANIFEST.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(CheckpointError, match="format_version 2 is not known"):
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
+    with pytest.raises(CheckpointError, match="format_version 3 is not known"):
         load(path.parent)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tinygpt import loop, run_folder
+from tinygpt import measuring, run_folder
+from tinygpt.bpe import BPETokenizer
 from tinygpt.checkpoint import load_newest
 from tinygpt.corpora import Corpus
 from tinygpt.data import split
@@ -24,7 +25,7 @@ from tinygpt.errors import (
     TokenizerError,
 )
 from tinygpt.evaluate import evaluate, val_loss
-from tinygpt.events import Evaluated, Resumed, Saved, Step
+from tinygpt.events import Evaluated, Resumed, Sampled, Saved, Step
 from tinygpt.language_model import load
 from tinygpt.learner import Learner, new_model
 from tinygpt.model import GPT
@@ -35,7 +36,7 @@ from tinygpt.run_config import (
     TokenizerConfig,
     TrainConfig,
 )
-from tinygpt.tokenizer import BPETokenizer, CharTokenizer
+from tinygpt.tokenizer import CharTokenizer
 from tinygpt.training import FINE_TUNING_LEARNING_RATE, resume, train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -141,7 +142,9 @@ def test_losses_and_bits_are_what_they_say(config, settings, tmp_path):
     found = evaluate(lm.model, lm.tokenizer, held_out_text, prefix=train_text[-500:])
     assert final.bits_per_byte == pytest.approx(found.bits_per_byte, abs=1e-6)
     first = of(Step, events)[0]
-    assert first.bits_per_byte == pytest.approx(first.loss / math.log(2))  # one byte a character
+    assert first.train_bits_per_byte == pytest.approx(
+        first.loss / math.log(2)
+    )  # one byte a character
     assert of(Evaluated, events)[0].n_tokens == 64
     assert of(Evaluated, events)[0].bits_per_byte is None
 
@@ -199,7 +202,7 @@ def test_the_folder_appears_complete_and_says_how_it_was_made(config, settings, 
     events = train(config, settings, CORPUS, optim_config=OPTIM, out=out, device="cpu")
     assert not tmp_path.joinpath("runs").exists()  # nothing before the first event
     first = next(events)
-    assert first == Saved(step=0, elapsed_s=first.elapsed_s, path=out, final=False, reason="start")
+    assert (first.step, first.tokens, first.path, first.reason) == (0, 0, out, "start")
     assert sorted(path.name for path in out.parent.iterdir()) == ["mine"]
     assert sorted(path.name for path in out.iterdir()) == [
         "checkpoints",
@@ -208,6 +211,8 @@ def test_the_folder_appears_complete_and_says_how_it_was_made(config, settings, 
         "generation_config.json",
         "metrics.jsonl",
         "model.safetensors",
+        "run.lock",
+        "samples.jsonl",
         "tokenizer.json",
         "tokenizer_config.json",
         "training.json",
@@ -217,7 +222,7 @@ def test_the_folder_appears_complete_and_says_how_it_was_made(config, settings, 
     for name, tensor in lm.model.state_dict().items():
         assert torch.equal(tensor, initial[name])
     recipe = json.loads((out / "training.json").read_text())
-    assert recipe["train"] == dataclasses.asdict(settings)
+    assert recipe["train"] == dataclasses.asdict(settings) | {"sample_prompts": []}
     assert recipe["optim"] == dataclasses.asdict(OPTIM)
     assert recipe["corpus"] == {"corpus": "test", "sha256": CORPUS.sha256}
     assert recipe["tokenizer"] == {"tokenizer": "char"}
@@ -252,10 +257,12 @@ def test_metrics_are_one_line_per_event_with_the_words_of_the_house(config, sett
     lines = [
         json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
     ]
-    assert len(lines) == len(events)
+    logged = [event for event in events if not isinstance(event, Sampled)]
+    assert len(lines) == len(logged)
     by_kind = {line["event"]: set(line) for line in lines}
     common = {"event", "step", "tokens", "elapsed_s"}
-    assert by_kind["step"] == common | {"loss", "bits_per_byte", "learning_rate", "grad_norm"}
+    assert by_kind["step"] == common | {"loss", "learning_rate", "grad_norm"}
+    assert by_kind["saved"] == common | {"final", "reason"}
     assert by_kind["evaluated"] == common | {
         "val_loss",
         "bits_per_byte",
@@ -264,6 +271,10 @@ def test_metrics_are_one_line_per_event_with_the_words_of_the_house(config, sett
         "final",
     }
     assert lines[2]["loss"] == events[2].loss
+    samples = (tmp_path / "r" / "samples.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["text"] for line in samples] == [
+        event.text for event in of(Sampled, events)
+    ]
 
 
 def test_the_card_names_corpus_sizes_and_figures(config, settings, tmp_path):
@@ -414,14 +425,20 @@ def test_an_interrupted_run_resumes_bit_for_bit(
     with_dropout, accumulating, tmp_path, monkeypatch, at
 ):
     """Interrupted at the n-th question: in an evaluation, between micro-batches, at the end."""
-    monkeypatch.setattr(loop, "_MAX_LOGITS", 1)  # an evaluation asks before every window
+    monkeypatch.setattr(measuring, "_MAX_LOGITS", 1)  # an evaluation asks before every window
     whole = run(with_dropout, accumulating, tmp_path / "whole")
     events = run(with_dropout, accumulating, tmp_path / "r", stop=Stop(at))
     assert events[-1].reason == "interrupted"
     assert not (tmp_path / "r" / "README.md").exists()
     load(tmp_path / "r", device="cpu")
     rest = go_on(tmp_path / "r")
-    assert rest[0] == Resumed(step=events[-1].step, path=tmp_path / "r", warning=None)
+    assert dataclasses.replace(rest[0], elapsed_s=0.0) == Resumed(
+        step=events[-1].step,
+        tokens=events[-1].tokens,
+        elapsed_s=0.0,
+        path=tmp_path / "r",
+        warning=None,
+    )
     assert rest[-1].final
     assert [step.step for step in of(Step, events + rest)] == list(range(1, 13))
     for name in ("model.safetensors", "README.md"):
@@ -484,7 +501,7 @@ def test_another_environment_is_told_before_going_on(config, settings, tmp_path)
 def test_a_finished_run_is_not_resumed(config, settings, tmp_path):
     run(config, settings, tmp_path / "r")
     with pytest.raises(ConfigError, match=r"is complete \(12 steps\).*--config"):
-        resume(tmp_path / "r", corpus=CORPUS)
+        go_on(tmp_path / "r")
 
 
 def test_resume_wants_a_run_and_its_text(config, settings, tmp_path, model_folder):
@@ -605,7 +622,7 @@ def test_the_minutes_count_from_the_start_of_the_verb(config, tmp_path, clock):
 def test_an_evaluation_that_does_not_fit_is_cut_short_and_says_so(
     config, tmp_path, clock, monkeypatch
 ):
-    monkeypatch.setattr(loop, "_MAX_LOGITS", 1)  # one window at a time
+    monkeypatch.setattr(measuring, "_MAX_LOGITS", 1)  # one window at a time
     text = prose(100_000)
     events = run(config, MINUTES, tmp_path / "r", corpus_of(text), clock=clock)
     assert clock.now_s == pytest.approx(18.0, rel=0.05)
@@ -678,7 +695,7 @@ def test_fine_tunes_a_bpe_model_that_is_mapped_from_its_file(bpe_folder, setting
     assert sha256(bpe_folder / "model.safetensors") == before
     recipe = run_folder.read_recipe(tmp_path / "r")
     assert recipe.start == start.name
-    assert recipe.tokenizer == TokenizerConfig(tokenizer="gpt2")
+    assert recipe.tokenizer == TokenizerConfig(tokenizer="bpe")
     assert recipe.optim == OptimConfig(learning_rate=FINE_TUNING_LEARNING_RATE)
     assert recipe.data["n_train_tokens"] < recipe.data["n_train_characters"]
     tuned = load(tmp_path / "r", device="cpu")
@@ -692,7 +709,7 @@ def test_fine_tunes_a_bpe_model_that_is_mapped_from_its_file(bpe_folder, setting
     assert min(moved) > 0
     assert max(moved) < 12 * 2 * FINE_TUNING_LEARNING_RATE
     assert "fine-tuned from" in (tmp_path / "r" / "README.md").read_text()
-    assert of(Step, events)[0].bits_per_byte < of(Step, events)[0].loss / math.log(2)
+    assert of(Step, events)[0].train_bits_per_byte < of(Step, events)[0].loss / math.log(2)
 
 
 def test_a_fine_tuned_run_resumes_bit_for_bit(bpe_folder, settings, tmp_path):
@@ -731,7 +748,7 @@ def test_tinygpt_toml_is_tinygpt():
 
 
 def test_metrics_that_cant_be_written_are_a_machine_error(tmp_path, monkeypatch):
-    metrics_file = run_folder.Metrics(tmp_path, 0)
+    metrics_file = run_folder.Lines(tmp_path / "metrics.jsonl", 0)
 
     def refuse(_):
         raise OSError(5, "Input/output error")
@@ -743,4 +760,4 @@ def test_metrics_that_cant_be_written_are_a_machine_error(tmp_path, monkeypatch)
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "metrics.jsonl").symlink_to(tmp_path / "nowhere" / "x")
     with pytest.raises(MachineError, match=r"metrics\.jsonl can't be written"):
-        run_folder.Metrics(tmp_path / "r", 0)
+        run_folder.Lines(tmp_path / "r" / "metrics.jsonl", 0)

@@ -27,7 +27,9 @@ class Budget:
             included.
         reserve_s: kept back for the end.
         bits_s: part of it for bits per byte; None leaves that figure out.
-        step_s, save_s: what a step and a save took; forward_tok_per_s: best speed of an evaluation.
+        samples_s: part of it for the samples.
+        step_s, save_s: what a step and a save took; forward_tok_per_s: best speed of an evaluation;
+            token_s: what a sampled token takes.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class Budget:
         self.max_steps = train.max_steps or 0
         self._clock, self._started_s, self._earlier_s = clock, started_s, earlier_s
         self.began_s = self.elapsed_s if began_s is None else began_s
-        self.reserve_s = self.step_s = self.save_s = 0.0
+        self.reserve_s = self.step_s = self.save_s = self.token_s = self.samples_s = 0.0
         self.bits_s: float | None = 0.0
         self.forward_tok_per_s: float | None = None
 
@@ -91,15 +93,16 @@ class Budget:
         if seconds > 0:
             self.forward_tok_per_s = max(self.forward_tok_per_s or 0.0, n_tokens / seconds)
 
-    def plan_end(self, n_val_tokens: int, n_bits_tokens: int) -> None:
-        """Keep back the time for scoring so many tokens and for the final save."""
+    def plan_end(self, n_val_tokens: int, n_bits_tokens: int, n_sampled: int) -> None:
+        """Keep back the time for scoring and sampling so many tokens and for the final save."""
         val_s = n_val_tokens / (self.forward_tok_per_s or float("inf"))
         self.bits_s = n_bits_tokens / (self.forward_tok_per_s or float("inf"))
         if self.total_s is not None and val_s + self.bits_s > _MOST_FOR_EVALUATION * self.total_s:
             self.bits_s = None
             if val_s > _MOST_FOR_EVALUATION * self.total_s:
                 val_s = _SHORT_EVALUATION * self.total_s
-        self.reserve_s = _MARGIN * (val_s + (self.bits_s or 0.0)) + self.save_s
+        self.samples_s = n_sampled * self.token_s
+        self.reserve_s = _MARGIN * (val_s + (self.bits_s or 0.0) + self.samples_s) + self.save_s
 
     def over(self, leave_s: float = 0.0) -> bool:
         """Say whether the minutes are over, the final save and `leave_s` more kept back."""

@@ -21,13 +21,13 @@ def model_card(folder: Path, config: ModelConfig, recipe: Recipe, final: Evaluat
         final: the last measurement.
     """
     name, kind = folder.resolve().name, recipe.tokenizer.tokenizer
-    units = "characters" if kind == "char" else "byte-level BPE tokens"
+    units = {"char": "characters", "byte": "bytes"}.get(kind, "byte-level BPE tokens")
     made = f"fine-tuned from {markdown(recipe.start)}" if recipe.start else "trained from scratch"
     scored = (
         "all" if final.n_tokens == final.n_total else f"{final.n_tokens:,} of {final.n_total:,}"
     )
     rows = {
-        "corpus": markdown(recipe.corpus.corpus),
+        "corpus": markdown(Path(recipe.corpus.corpus).name),
         "sha256 of the corpus": f"`{recipe.corpus.sha256}`",
         "trained on": f"{recipe.data['n_train_characters']:,} of "
         f"{recipe.data['n_characters']:,} characters (the last 10% are held out)",
@@ -39,6 +39,13 @@ def model_card(folder: Path, config: ModelConfig, recipe: Recipe, final: Evaluat
         "val_loss": f"{final.val_loss:.4f} nats per token ({scored} held-out tokens, "
         f"disjoint windows of {recipe.train.block_size})",
     }
+    if final.kept_step is not None:
+        rows["weights kept"] = f"those of step {final.kept_step:,}, the best on the monitor slice"
+    if final.monitor_loss is not None:
+        rows["monitor_loss"] = (
+            f"{final.monitor_loss:.4f} nats per token ({recipe.data['n_monitor_tokens']:,} tokens "
+            "set apart from the training part)"
+        )
     if final.bits_per_byte is not None:
         rows["bits per byte"] = (
             f"{final.bits_per_byte:.4f} (the first 32 KiB of the held-out part, "

@@ -22,9 +22,9 @@ import numpy as np
 from tinygpt.errors import CheckpointError, MachineError
 from tinygpt.weights import read_safetensors, write_safetensors
 
-__all__ = ["Arrays", "Checkpoint", "load", "load_newest", "save", "write_file"]
+__all__ = ["Arrays", "Checkpoint", "load", "load_newest", "load_step", "save", "write_file"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the folder's layout; another one is refused."""
 
 MANIFEST = "MANIFEST.json"
@@ -58,6 +58,7 @@ def save(
     optimizer: Arrays,
     state: dict[str, Any],
     keep: int = 2,
+    spare: int | None = None,
 ) -> Path:
     """Write a checkpoint, and only then remove the oldest ones.
 
@@ -69,6 +70,7 @@ def save(
         optimizer: tensors by name.
         state: a JSON object.
         keep: how many to keep, the new one included.
+        spare: a step whose newest checkpoint is kept too.
 
     Raises:
         MachineError: the disk refused; older checkpoints are untouched.
@@ -93,8 +95,11 @@ def save(
         raise _refused(path, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old, _ in _found(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    found = _found(folder)
+    spared = [other for other, (n, _) in found if n == spare][-1:]
+    for old, _ in found[:-keep]:
+        if old not in spared:
+            shutil.rmtree(old, ignore_errors=True)
     return path
 
 
@@ -113,6 +118,18 @@ def load(path: Path) -> Checkpoint:
         optimizer=read_safetensors(path / _OPTIMIZER),
         state=state,
     )
+
+
+def load_step(folder: Path, step: int) -> Checkpoint:
+    """Open the newest checkpoint of a step.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    paths = [path for path, (other, _) in _found(folder) if other == step]
+    if not paths:
+        raise CheckpointError(f"{folder}: the checkpoint of step {step} is gone")
+    return load(paths[-1])
 
 
 def load_newest(folder: Path) -> tuple[Checkpoint, tuple[str, ...]]:

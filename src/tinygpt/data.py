@@ -1,10 +1,12 @@
 """A text becomes ids, a training part and a held-out part, and batches of windows.
 
+The ids are arrays in memory, or those of a large text a map of a file (ids_file.py): the same ids.
+
 Which windows a step sees is a pure function of (seed, step, micro-batch): there is no iterator
 whose state could be lost or repeated, and a resumed run needs to know its step and nothing else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,29 @@ from torch import Tensor
 
 from tinygpt.corpora import Corpus
 from tinygpt.errors import DataError
+from tinygpt.ids_file import mapped_ids
+from tinygpt.text_files import Progress, TextFiles
 from tinygpt.tokenizer import Tokenizer
 
-__all__ = ["Data", "Ids", "batch", "evaluation_windows", "prepare", "split", "spread"]
+__all__ = [
+    "Data",
+    "Ids",
+    "batch",
+    "evaluation_windows",
+    "prepare",
+    "split",
+    "spread",
+    "training_characters",
+    "with_monitor",
+]
 
 TRAINING_SHARE = 0.9
 """Share of a corpus's characters that is trained on; the rest, its end, is held out."""
 
-Ids = np.ndarray[Any, np.dtype[np.int32]]
+BORDER_CHARACTERS = 2**20
+"""How much text is kept on either side of the border between the two parts."""
+
+Ids = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,42 +49,69 @@ class Data:
     held_out: Ids
     """(m,) ids of the held-out part."""
     train_text: str
-    """The first 90% of the characters."""
+    """The end of the training part: its last 2**20 characters, or all of it."""
     held_out_text: str
-    """The last 10% of the characters."""
+    """The beginning of the held-out part: its first 2**20 characters, or all of it."""
+    n_characters: int
+    """Of the whole text."""
+    n_bytes: int
+    """UTF-8 bytes of the whole text."""
+    n_train_characters: int
+    """Of the training part."""
+    n_train_bytes: int
+    """UTF-8 bytes of the training part."""
     bytes_per_token: float
     """UTF-8 bytes per token of the training part."""
+    monitor: Ids | None = None
+    """(k,) ids that decisions are made by, taken off the end of `train`; None in most runs."""
 
     @property
     def counts(self) -> dict[str, int]:
         """Sizes of the corpus and its parts: what training.json keeps of them."""
-        n_train_bytes = len(self.train_text.encode())
         return {
-            "n_characters": len(self.train_text) + len(self.held_out_text),
-            "n_bytes": n_train_bytes + len(self.held_out_text.encode()),
-            "n_train_characters": len(self.train_text),
-            "n_train_bytes": n_train_bytes,
+            "n_characters": self.n_characters,
+            "n_bytes": self.n_bytes,
+            "n_train_characters": self.n_train_characters,
+            "n_train_bytes": self.n_train_bytes,
             "n_train_tokens": len(self.train),
-            "n_held_out_characters": len(self.held_out_text),
+            "n_monitor_tokens": 0 if self.monitor is None else len(self.monitor),
+            "n_held_out_characters": self.n_characters - self.n_train_characters,
             "n_held_out_tokens": len(self.held_out),
         }
 
 
+def training_characters(n_characters: int) -> int:
+    """Return how many characters of a text are trained on: the first 90%; the rest is held out."""
+    return int(TRAINING_SHARE * n_characters)
+
+
 def split(text: str) -> tuple[str, str]:
-    """Return the training part and the held-out part: the first 90% of the characters, the rest."""
-    n = int(TRAINING_SHARE * len(text))
+    """Return the training part and the held-out part of a text."""
+    n = training_characters(len(text))
     return text[:n], text[n:]
 
 
-def prepare(corpus: Corpus, tokenizer: Tokenizer, block_size: int) -> Data:
+def prepare(
+    corpus: Corpus, tokenizer: Tokenizer, block_size: int, progress: Progress | None = None
+) -> Data:
     """Split and encode a corpus, each part for itself.
 
+    Args:
+        progress: told how far the encoding of a large text is.
+
     Raises:
-        DataError: too short for one training window and one held-out target.
+        DataError: too short for one training window and one held-out target, or changed.
         TokenizerError: a character that the tokenizer lacks.
+        MachineError: the ids of a large text can't be kept in the cache.
     """
-    train_text, held_out_text = split(corpus.text)
-    train, held_out = tokenizer.encode(train_text), tokenizer.encode(held_out_text)
+    n = training_characters(len(corpus.text))
+    train: Ids
+    held_out: Ids
+    if isinstance(corpus.text, TextFiles):
+        train, held_out, n_train_bytes = mapped_ids(corpus, tokenizer, n, progress)
+    else:
+        train, held_out = (tokenizer.encode(part) for part in split(corpus.text))
+        n_train_bytes = len(corpus.text[:n].encode())
     if len(train) < block_size + 1:
         raise DataError(
             f"{corpus.name}: its training part (the first 90%) has {len(train)} token(s), one "
@@ -82,10 +126,29 @@ def prepare(corpus: Corpus, tokenizer: Tokenizer, block_size: int) -> Data:
     return Data(
         train=train,
         held_out=held_out,
-        train_text=train_text,
-        held_out_text=held_out_text,
-        bytes_per_token=len(train_text.encode()) / len(train),
+        train_text=corpus.part(max(0, n - BORDER_CHARACTERS), n),
+        held_out_text=corpus.part(n, n + BORDER_CHARACTERS),
+        n_characters=len(corpus.text),
+        n_bytes=corpus.n_bytes,
+        n_train_characters=n,
+        n_train_bytes=n_train_bytes,
+        bytes_per_token=n_train_bytes / len(train),
     )
+
+
+def with_monitor(data: Data, block_size: int) -> Data:
+    """Set the monitor slice apart: the last 2% of the training part's tokens.
+
+    Raises:
+        DataError: too short for one training window and one monitored target.
+    """
+    n = len(data.train) - len(data.train) // 50
+    if n < block_size + 1 or len(data.train) - n < 2:
+        raise DataError(
+            f"the training part has {len(data.train)} tokens, too few to set the last 2% apart for "
+            "keep_best or early_stopping_patience; give a longer text or leave these out"
+        )
+    return replace(data, train=data.train[:n], monitor=data.train[n:])
 
 
 def batch(

@@ -149,9 +149,13 @@ class Learner:
         self.optimizer.step()
         return Update(loss_value, rate, norm_value)
 
-    def arrays(self) -> tuple[Arrays, Arrays]:
-        """Return the weights as a model folder holds them, and the optimizer's state by name."""
-        weights = to_hf(_numpy(self.model.state_dict()), self.model.config)
+    def arrays(self, kept: GPT | None = None) -> tuple[Arrays, Arrays]:
+        """Return the weights as a model folder holds them, and the optimizer's state by name.
+
+        Args:
+            kept: other weights of the same architecture, to be taken instead.
+        """
+        weights = to_hf(_numpy((kept or self.model).state_dict()), self.model.config)
         return weights, _numpy(state_tensors(self.model, self.optimizer))
 
     def _summed_loss(self, x: Tensor, y: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ There is no torch here: weights come as arrays.
 import contextlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,16 +32,20 @@ from tinygpt.weights import write_safetensors
 
 __all__ = [
     "CHECKPOINTS",
-    "Metrics",
+    "METRICS",
+    "SAMPLES",
+    "Lines",
     "Recipe",
     "create",
+    "locked",
     "next_run",
     "read_recipe",
     "refuse_existing",
     "save_run",
 ]
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, METRICS, SAMPLES = "checkpoints", "metrics.jsonl", "samples.jsonl"
+_LOCK = "run.lock"
 
 _TABLES: dict[str, type] = {
     "train": TrainConfig,
@@ -152,7 +157,8 @@ def create(
         ):
             write_file(temporary / name, (json.dumps(data, indent=2) + "\n").encode())
         tokenizer.save(temporary, config.n_positions)
-        write_file(temporary / Metrics.NAME, b"")
+        for name in (METRICS, SAMPLES):
+            write_file(temporary / name, b"")
         first_checkpoint(temporary)
         refuse_existing(out)
         temporary.rename(out)
@@ -167,29 +173,67 @@ def create(
 
 
 def save_run(
-    folder: Path, step: int, *, model: Arrays, optimizer: Arrays, state: dict[str, Any]
+    folder: Path,
+    step: int,
+    *,
+    model: Arrays,
+    optimizer: Arrays,
+    state: dict[str, Any],
+    spare: int | None = None,
 ) -> None:
     """Save a checkpoint of a run, then let the model folder have the same weights.
+
+    Args and what else is kept: `checkpoint.save`.
 
     Raises:
         MachineError: the disk refused; what was there before is still whole.
         CheckpointError: a weight is not finite.
     """
-    save(folder / CHECKPOINTS, step, model=model, optimizer=optimizer, state=state)
+    save(folder / CHECKPOINTS, step, model=model, optimizer=optimizer, state=state, spare=spare)
     write_safetensors(folder / "model.safetensors", model)
 
 
-class Metrics:
-    """metrics.jsonl: one JSON object per event, a line each."""
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run for this process alone; the lock goes with the process, however it ends.
 
-    NAME = "metrics.jsonl"
+    Raises:
+        CheckpointError: another process holds it.
+        MachineError: the folder can't be written.
+    """
+    path = folder / _LOCK
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise MachineError(f"{path} can't be written: {error.strerror or error}") from None
+    with file:
+        if os.name == "posix":  # elsewhere nothing is locked (docs/model-folder.md)
+            import fcntl
 
-    def __init__(self, folder: Path, n_lines: int) -> None:
-        """Open a run's metrics for appending after the first n_lines; the others are cut off.
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise CheckpointError(
+                    f"{folder} is being trained by {file.read().strip() or 'another process'}; "
+                    "wait until it ends, or stop it first"
+                ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+class Lines:
+    """A log of JSON Lines, metrics.jsonl or samples.jsonl: one object per event."""
+
+    def __init__(self, path: Path, n_lines: int) -> None:
+        """Open it for appending after the first n_lines; the others are cut off.
 
         Lines after a checkpoint are written again by the resumed run.
         """
-        self._path = path = folder / self.NAME
+        self._path = path
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         if len(lines) != n_lines or not all(line.endswith(b"\n") for line in lines):
             kept = [line for line in lines[:n_lines] if line.endswith(b"\n")]
@@ -206,7 +250,7 @@ class Metrics:
             MachineError: the disk refused.
         """
         with self._machine_errors():
-            self._file.write(json.dumps(event, allow_nan=False) + "\n")
+            self._file.write(json.dumps(event, allow_nan=False, ensure_ascii=False) + "\n")
             self._file.flush()
         self.n_lines += 1
 

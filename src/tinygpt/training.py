@@ -16,16 +16,18 @@ from tinygpt import __version__
 from tinygpt.budget import Budget
 from tinygpt.checkpoint import load_newest
 from tinygpt.corpora import Corpus, load_corpus
-from tinygpt.data import prepare
+from tinygpt.data import prepare, with_monitor
 from tinygpt.device import differences, environment, pick_as_recorded, pick_device
 from tinygpt.errors import ConfigError, DataError
-from tinygpt.events import Evaluated, Event, Resumed, Saved, Step
-from tinygpt.hub import gpt2_vocabulary
+from tinygpt.events import Evaluated, Event, Resumed, Sampled, Saved, Step
 from tinygpt.language_model import LanguageModel
 from tinygpt.learner import Learner, new_model, trainable
-from tinygpt.loop import Run, run_loop, save_checkpoint
+from tinygpt.loop import run_loop, save_checkpoint
+from tinygpt.measuring import prompts
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_config, read_json
+from tinygpt.new_tokenizer import make_tokenizer
+from tinygpt.padding import open_tokenizer
 from tinygpt.run_config import (
     CorpusConfig,
     GenerationConfig,
@@ -37,14 +39,16 @@ from tinygpt.run_folder import (
     CHECKPOINTS,
     Recipe,
     create,
+    locked,
     next_run,
     read_recipe,
     refuse_existing,
 )
-from tinygpt.tokenizer import CharTokenizer, Tokenizer
+from tinygpt.run_state import Position, Run
+from tinygpt.tokenizer import Tokenizer
 from tinygpt.tokenizer_file import load_tokenizer
 
-__all__ = ["Evaluated", "Event", "Resumed", "Saved", "Step", "resume", "train"]
+__all__ = ["Evaluated", "Event", "Resumed", "Sampled", "Saved", "Step", "resume", "train"]
 
 FINE_TUNING_LEARNING_RATE = 5e-5
 
@@ -83,21 +87,22 @@ def train(
         stop: asked often; once it says True the run saves and ends.
 
     Yields:
-        Saved (step 0), then Step, Evaluated and Saved; the last one is Saved with final=True, or
-        reason "interrupted".
+        Saved (step 0), then Step, Evaluated, Sampled and Saved; the last one is Saved with
+        final=True, or reason "interrupted".
 
     Raises:
         ConfigError: impossible or contradictory settings, or `out` exists; while training: the
             loss is not finite.
         DataError: a corpus too short for one window.
-        TokenizerError: a character that the tokenizer of `start` lacks.
+        TokenizerError: a character of the corpus or of a sample prompt that the tokenizer lacks.
+        ContextError: a sample prompt longer than the context.
         MachineError: the disk refused.
     """
     started_s = clock() if started_s is None else started_s
     if train_config.minutes is None and train_config.max_steps is None:
         raise ConfigError("no budget: give minutes or max_steps")
     text = (
-        load_corpus(corpus.corpus, sha256=corpus.sha256)
+        load_corpus(corpus.corpus, sha256=corpus.sha256, progress=progress)
         if isinstance(corpus, CorpusConfig)
         else corpus
     )
@@ -115,11 +120,15 @@ def train(
     refuse_existing(folder)
     picked = pick_device(device, dtype, threads)
     data = prepare(text, tokenizer, train_config.block_size)
+    if train_config.monitored:
+        data = with_monitor(data, train_config.block_size)
     recipe = Recipe(
         train=train_config,
         optim=optim_config,
         corpus=CorpusConfig(corpus=text.name, sha256=text.sha256),
-        tokenizer=TokenizerConfig(tokenizer="char" if tokenizer.kind == "char" else "gpt2"),
+        tokenizer=TokenizerConfig(tokenizer=tokenizer.kind)
+        if start is not None
+        else tokenizer_config or TokenizerConfig(),
         start=None if start is None else start.name,
         data=data.counts,
         version=__version__,
@@ -139,6 +148,7 @@ def train(
         budget=Budget(train_config, clock, started_s),
         stop=stop,
     )
+    prompts(run)  # refuses those that the model can't take
     if run.budget.over():
         raise ConfigError(
             f"minutes={train_config.minutes} were over before the first step, after "
@@ -172,15 +182,16 @@ def resume(
         Resumed, then as `train`.
 
     Raises:
-        CheckpointError: no run folder, or no whole checkpoint.
-        ConfigError: the run is complete.
+        CheckpointError: no run folder; with the first event: no whole checkpoint, or another
+            process trains it.
+        ConfigError: with the first event: the run is complete.
         DataError: the text has changed.
     """
-    started_s = clock() if started_s is None else started_s
+    begun_s = clock() if started_s is None else started_s
     run = Path(run)
     recipe = read_recipe(run)
     config, _ = read_config(run)
-    tokenizer = load_tokenizer(run)
+    tokenizer, _ = open_tokenizer(run, config)
     if corpus is None:
         corpus = load_corpus(recipe.corpus.corpus, sha256=recipe.corpus.sha256)
     elif corpus.sha256 != recipe.corpus.sha256:
@@ -189,35 +200,46 @@ def resume(
             f"{corpus.sha256}; give the same text"
         )
     data = prepare(corpus, tokenizer, recipe.train.block_size)
+    if recipe.train.monitored:
+        data = with_monitor(data, recipe.train.block_size)
     recorded = read_json(run / "environment.json")
     picked = pick_as_recorded(recorded, device, dtype, threads)
-    checkpoint, notes = load_newest(run / CHECKPOINTS)
-    state = checkpoint.state
-    if state["finished"]:
-        raise ConfigError(
-            f"{run} is complete ({checkpoint.step} steps), there is nothing to resume; "
-            f"`tinygpt train --config {run}` repeats it, `--from {run}` trains its model further"
+
+    def begin() -> tuple[Run, Resumed]:
+        checkpoint, notes = load_newest(run / CHECKPOINTS)
+        state = checkpoint.state
+        if state["finished"]:
+            raise ConfigError(
+                f"{run} is complete ({checkpoint.step} steps), there is nothing to resume; "
+                f"`tinygpt train --config {run}` repeats it, `--from {run}` trains its model "
+                "further"
+            )
+        budget = Budget(
+            recipe.train, clock, begun_s, earlier_s=state["elapsed_s"], began_s=state["began_s"]
         )
-    budget = Budget(
-        recipe.train, clock, started_s, earlier_s=state["elapsed_s"], began_s=state["began_s"]
-    )
-    resumed = Run(
-        folder=run,
-        recipe=recipe,
-        data=data,
-        tokenizer=tokenizer,
-        learner=Learner.restore(checkpoint, config, optim=recipe.optim, device=picked),
-        budget=budget,
-        stop=stop,
-        n_eval_windows=state["n_eval_windows"],
-        step=checkpoint.step,
-        n_evals_done=state["n_evals_done"],
-        saved_step=checkpoint.step,
-        saved_s=budget.elapsed_s,
-    )
-    warnings = [*notes, *differences(recorded, environment(picked))]
-    event = Resumed(step=checkpoint.step, path=run, warning="; ".join(warnings) or None)
-    return run_loop(resumed, event, n_metrics_lines=state["n_metrics_lines"])
+        resumed = Run(
+            folder=run,
+            recipe=recipe,
+            data=data,
+            tokenizer=tokenizer,
+            learner=Learner.restore(checkpoint, config, optim=recipe.optim, device=picked),
+            budget=budget,
+            stop=stop,
+            position=Position(**state["position"]),
+            step=checkpoint.step,
+            saved_step=checkpoint.step,
+            saved_s=budget.elapsed_s,
+        )
+        warnings = [*notes, *differences(recorded, environment(picked))]
+        return resumed, Resumed(
+            step=checkpoint.step,
+            tokens=resumed.tokens,
+            elapsed_s=budget.elapsed_s,
+            path=run,
+            warning="; ".join(warnings) or None,
+        )
+
+    return _go_on(run, begin)
 
 
 def _model_and_tokenizer(
@@ -235,17 +257,21 @@ def _model_and_tokenizer(
         return start.config, start.tokenizer
     if config is None:
         raise ConfigError("no architecture: give a model_config, or a model to start from")
-    tokenizer: Tokenizer
-    if (tokenizer_config or TokenizerConfig()).tokenizer == "char":
-        tokenizer = CharTokenizer.from_text(corpus.text)
-    else:
-        tokenizer = load_tokenizer(gpt2_vocabulary())
+    kind = (tokenizer_config or TokenizerConfig()).tokenizer
+    tokenizer = make_tokenizer(kind, corpus, config.vocab_size)
     if config.vocab_size != tokenizer.vocab_size:
         raise ConfigError(
             f"vocab_size={config.vocab_size}, but the tokenizer has {tokenizer.vocab_size} ids; "
             f"use dataclasses.replace(model_config, vocab_size={tokenizer.vocab_size})"
         )
     return config, tokenizer
+
+
+def _go_on(folder: Path, begin: Callable[[], tuple[Run, Resumed]]) -> Iterator[Event]:
+    """Resume with the run held: nobody else moves its checkpoints from here on."""
+    with locked(folder):
+        run, event = begin()
+        yield from run_loop(run, event)
 
 
 def _begin(
@@ -267,7 +293,13 @@ def _begin(
         },
         first_checkpoint=lambda folder: save_checkpoint(folder, run),
     )
-    event = Saved(
-        step=0, elapsed_s=run.budget.elapsed_s, path=run.folder, final=False, reason="start"
-    )
-    yield from run_loop(run, event, n_metrics_lines=0)
+    with locked(run.folder):
+        event = Saved(
+            step=0,
+            tokens=0,
+            elapsed_s=run.budget.elapsed_s,
+            path=run.folder,
+            final=False,
+            reason="start",
+        )
+        yield from run_loop(run, event)

@@ -1,7 +1,6 @@
 """`tinygpt demo`: the main job, end to end, with nothing to decide."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,8 +92,9 @@ def _train(
 
 def _compare(out: Path, device: str, threads: int, quiet: bool) -> "Comparison":
     from tinygpt.cli.progress import working
-    from tinygpt.comparison import DEFAULT_BYTES, compare
+    from tinygpt.comparison import compare
     from tinygpt.model_report import open_model
+    from tinygpt.run_config import SCORED_BYTES
     from tinygpt.texts import held_out_text
 
     with working(quiet) as tell:
@@ -103,7 +103,7 @@ def _compare(out: Path, device: str, threads: int, quiet: bool) -> "Comparison":
             open_model(name, device=device, threads=threads) for name in (str(out), "distilgpt2")
         )
         models = [replace(tiny, name=f"TinyGPT ({out})"), distil]
-        return compare(models, [held_out_text(out, DEFAULT_BYTES)], progress=tell)
+        return compare(models, [held_out_text(out, SCORED_BYTES)], progress=tell)
 
 
 def _show(comparison: "Comparison", out: Path, quiet: bool) -> None:
@@ -112,9 +112,6 @@ def _show(comparison: "Comparison", out: Path, quiet: bool) -> None:
     page, data = out / "comparison.md", out / "comparison.json"
     console.write_file(page, comparison_markdown(comparison))
     console.write_file(data, comparison.to_json())
-    samples = [asdict(sample) for sample in comparison.models[0].samples]
-    lines = [json.dumps({"event": "sample", **sample}, ensure_ascii=False) for sample in samples]
-    console.write_file(out / "samples.jsonl", "".join(f"{line}\n" for line in lines))
     console.show(comparison_renderable(comparison))
     console.say(quiet=quiet)
     console.say(f"written: {page}, {data}", quiet=quiet)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from rich.progress import BarColumn, Progress, TextColumn
 
 from tinygpt.cli import console
-from tinygpt.events import Evaluated, Step
+from tinygpt.events import Evaluated, Sampled, Step
 
 __all__ = ["duration", "progress_for_training", "working"]
 
@@ -44,6 +44,9 @@ def progress_for_training(events: Iterable[E], quiet: bool = False) -> Iterator[
                     console.say(f"{event.progress:4.0%}  {_step_text(event)}", quiet=quiet)
             elif isinstance(event, Evaluated):
                 console.say(_evaluated_text(event), quiet=quiet)
+            elif isinstance(event, Sampled):
+                for line in _sampled_lines(event):
+                    console.say(line, quiet=quiet)
             yield event
 
 
@@ -101,17 +104,26 @@ def _bar(live: bool) -> Iterator[Callable[[str, float], None]]:
 
 def _step_text(step: Step) -> str:
     return (
-        f"step {step.step:,}  loss {step.loss:.3f} nats  {step.bits_per_byte:.3f} bits/byte  "
+        f"step {step.step:,}  loss {step.loss:.3f} nats  {step.train_bits_per_byte:.3f} bits/byte  "
         f"{_rate(step.bytes_per_s)}  {duration(step.eta_s)} left"
     )
 
 
 def _evaluated_text(e: Evaluated) -> str:
     scored = "all" if e.n_tokens == e.n_total else f"{e.n_tokens:,} of"
-    return (
+    text = (
         f"step {e.step:,}  val_loss {e.val_loss:.4f} nats/token "
         f"({scored} {e.n_total:,} held-out tokens)"
     )
+    if e.monitor_loss is not None:
+        text += f"  monitor_loss {e.monitor_loss:.4f}"
+    return text if e.kept_step is None else f"{text}  with the weights of step {e.kept_step:,}"
+
+
+def _sampled_lines(sample: Sampled) -> list[str]:
+    """Show a sample behind a rule, so that it can't be taken for ours."""
+    text = (sample.prompt + sample.text).strip("\n")
+    return [f"sample at step {sample.step:,}:", *(f"  | {line}" for line in text.split("\n"))]
 
 
 def _rate(bytes_per_s: float) -> str:

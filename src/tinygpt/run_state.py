@@ -1,0 +1,101 @@
+"""What a training run holds while it goes: its parts, where it stands, what it has found so far."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinygpt.budget import Budget
+from tinygpt.data import Data
+from tinygpt.evaluate import n_windows
+from tinygpt.learner import Learner
+from tinygpt.model import GPT
+from tinygpt.run_folder import Recipe
+from tinygpt.tokenizer import Tokenizer
+
+__all__ = ["Position", "Run"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Position:
+    """Where a run stands: what a checkpoint keeps beside weights, optimizer and step."""
+
+    n_evals_done: int = 0
+    """Evaluations on the way that are done."""
+    n_eval_windows: int = 0
+    """Windows in each of their samples; 0 until it is chosen."""
+    best_step: int | None = None
+    """Step of the lowest monitor_loss so far; None where nothing was monitored yet."""
+    best_loss: float | None = None
+    """That loss, nats per token."""
+    n_without_better: int = 0
+    """Evaluations since then."""
+    n_metrics_lines: int = 0
+    """Lines of metrics.jsonl that hold; later ones are written again."""
+    n_samples_lines: int = 0
+    """The same of samples.jsonl."""
+
+    def note(self, step: int, monitor_loss: float) -> bool:
+        """Take in a monitor_loss, nats per token; return whether it is the lowest so far."""
+        if self.best_loss is not None and monitor_loss >= self.best_loss:
+            self.n_without_better += 1
+            return False
+        self.best_step, self.best_loss, self.n_without_better = step, monitor_loss, 0
+        return True
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A run that goes on."""
+
+    folder: Path
+    recipe: Recipe
+    data: Data
+    tokenizer: Tokenizer
+    learner: Learner
+    budget: Budget
+    stop: Callable[[], bool]
+    position: Position = field(default_factory=Position)
+    step: int = 0
+    saved_step: int = 0
+    """Step of the last checkpoint."""
+    saved_s: float = 0.0
+    """Its time."""
+    was_stopped: bool = False
+    kept: GPT | None = None
+    """At the end: the weights of an earlier step that the run keeps; None keeps the last ones."""
+
+    def stopped(self) -> bool:
+        """Ask whether to stop; once yes, always yes."""
+        self.was_stopped = self.was_stopped or self.stop()
+        return self.was_stopped
+
+    @property
+    def model(self) -> GPT:
+        """The weights that the run's figures are about."""
+        return self.kept or self.learner.model
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on so far."""
+        return self.step * self.recipe.train.tokens_per_step
+
+    @property
+    def n_windows(self) -> int:
+        """Disjoint windows of the held-out part."""
+        return n_windows(len(self.data.held_out), self.recipe.train.block_size)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether early stopping ends the training here."""
+        patience = self.recipe.train.early_stopping_patience
+        return patience is not None and self.position.n_without_better >= patience
+
+    def state(self, *, finished: bool) -> dict[str, Any]:
+        """Return what a checkpoint must know so that the run can go on exactly: a JSON object."""
+        return {
+            "elapsed_s": self.budget.elapsed_s,
+            "began_s": self.budget.began_s,
+            "position": asdict(self.position),
+            "finished": finished,
+        }
