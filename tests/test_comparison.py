@@ -15,8 +15,9 @@ from tinygpt.language_model import LanguageModel, load, untrained
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.model_report import Architecture, known_to_all, open_model
 from tinygpt.report import comparison_markdown, comparison_renderable
-from tinygpt.run_config import TrainConfig
-from tinygpt.texts import Text, held_out_text
+from tinygpt.run_config import SCORED_BYTES, TrainConfig
+from tinygpt.samples import SAMPLE_CHARACTERS, SAMPLE_SEEDS, SAMPLE_TEMPERATURE
+from tinygpt.texts import Text, held_out_text, own_text
 from tinygpt.tokenizer import CharTokenizer
 from tinygpt.training import train
 
@@ -95,11 +96,76 @@ def test_quality_is_what_evaluate_says(run, bpe_model) -> None:
     assert bpe.total_nats == pytest.approx(expected.total_nats)
 
 
-def test_border_moves_to_where_a_token_starts_in_every_tokenizer(bpe_model) -> None:
-    text = Text(name="x", text="e cat sat on the mat", prefix="on th", source="")
-    moved = comparison._aligned(text, [bpe_model.tokenizer, CharTokenizer.from_text(TEXT)])
-    assert (moved.prefix, moved.text) == ("on the", " cat sat on the mat")
-    assert comparison._aligned(moved, [bpe_model.tokenizer]) == moved
+def test_the_partner_changes_neither_bytes_nor_figure(run, bpe_model) -> None:
+    """A run alone and beside a BPE model: the same scored bytes, so the same bits per byte."""
+    tiny, text = load(run), held_out_text(run, 200)
+    alone = compare([tiny], [text])
+    beside = compare([tiny, bpe_model], [text])
+    assert alone.texts == beside.texts
+    assert alone.texts[0].n_bytes == 200
+    assert alone.texts[0].common_border
+    assert alone.models[0].quality == beside.models[0].quality
+
+
+def test_no_common_border_is_said(run, byte_bpe) -> None:
+    """Two tokenizers that never begin a token at the same place within reach."""
+    models = []
+    for merges in ([("1", "1")], [("0", "1"), ("1", "1")]):
+        tokenizer = byte_bpe(merges)
+        config = ModelConfig(
+            vocab_size=tokenizer.vocab_size, n_positions=48, n_embd=24, n_layer=1, n_head=3
+        )
+        lm = untrained(f"m{len(merges)}", config, tokenizer, "")
+        models.append(dataclasses.replace(lm, missing_weights=None))
+    text = Text(name="ones", prefix="01", text="1" * 80, source="here")
+    result = compare(models, [text])
+    assert json.loads(result.to_json())["texts"][0]["common_border"] is False
+    assert "no place where a token starts in every tokenizer" in comparison_markdown(result)
+    assert {m.quality[0].evaluation.n_bytes for m in result.models} == {80}
+    fine = compare([load(run)], [own_text("the cat\nsat on the mat\n")])
+    assert "no place where" not in comparison_markdown(fine)
+
+
+def test_a_text_too_short_to_time_on_has_no_speed_and_says_why(run, bpe_model) -> None:
+    result = compare([load(run), bpe_model], ["the cat\nthe dog"])
+    for model in json.loads(result.to_json())["models"]:
+        assert model["speed"] is None
+        assert "too few to time on" in model["speed_missing"]
+        assert model["quality"][0]["evaluation"]["n_bytes"] == 7
+    page = comparison_markdown(result)
+    assert "not measured (below)" in page
+    assert page.count("too few to time on") == 2  # one note for each model
+    timed = compare([load(run)], ["the cat\n" + TEXT])
+    assert timed.models[0].speed_missing is None
+
+
+def test_the_corpus_is_named_without_the_folders_of_its_owner(run, tmp_path) -> None:
+    assert str(tmp_path) in (run / "training.json").read_text("utf-8")
+    result = compare([load(run)], [held_out_text(run, 64)])
+    assert result.corpus["corpus"] == "own.txt"
+    assert str(tmp_path) not in json.dumps([result.corpus, result.to_dict()["texts"]])
+    (run / "training.json").write_text('{"train": {}}', "utf-8")  # as the config doctor writes it
+    assert compare([load(run)], ["the cat\nthe dog"]).corpus is None
+
+
+def test_32_kib_of_each_text_unless_told_otherwise(run) -> None:
+    assert SCORED_BYTES == 32_768
+    assert len(comparison.default_texts([])[0].text.encode()) in range(32_765, 32_769)
+    long = "the cat\n" + TEXT * 20
+    assert compare([load(run)], [long]).texts[0].n_bytes == 32_768
+    assert compare([load(run)], [long], n_bytes=None).texts[0].n_bytes == len(TEXT) * 20
+
+
+def test_rules_name_what_was_applied(run) -> None:
+    rules = " ".join(compare([load(run)], ["the cat\nthe dog"]).rules)
+    for words in (
+        f"samples are drawn at temperature {SAMPLE_TEMPERATURE}",
+        "quality is measured at temperature 1",
+        "escape code",
+        "start of a word",
+        "windows move on by half",
+    ):
+        assert words in rules
 
 
 def test_unknown_characters_are_paid_for_and_reported(run, bpe_model) -> None:
@@ -167,7 +233,8 @@ def test_json_is_valid_and_complete(run, bpe_model) -> None:
 def test_samples_are_as_long_as_each_other_and_repeat(run, bpe_model) -> None:
     first, second = (compare([load(run), bpe_model], [held_out_text(run, 128)]) for _ in range(2))
     for column in first.models:
-        assert {len(sample.text) for sample in column.samples} == {model_report.SAMPLE_CHARACTERS}
+        assert {len(sample.text) for sample in column.samples} == {SAMPLE_CHARACTERS}
+        assert tuple(sample.seed for sample in column.samples) == SAMPLE_SEEDS
     assert [m.samples for m in first.models] == [m.samples for m in second.models]
 
 

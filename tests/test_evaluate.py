@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tinygpt.errors import ConfigError, DataError, TokenizerError
-from tinygpt.evaluate import evaluate, n_windows, token_nats, val_loss
+from tinygpt.evaluate import evaluate
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
+from tinygpt.nats import token_nats
 from tinygpt.tokenizer import CharTokenizer
 
 LETTERS = "\n abcdefg"
@@ -61,22 +60,6 @@ def markov_gpt(transitions: np.ndarray, n_positions: int = 16) -> GPT:
 
 def text_of(n: int, letters: str = LETTERS, seed: int = 0) -> str:
     return "".join(np.random.default_rng(seed).choice(list(letters), n))
-
-
-def brute_force(model: GPT, prefix: list[int], ids: list[int], context: int, stride: int):
-    """One target at a time, from the definition: the window that first reaches it scores it."""
-    sequence, out = [*prefix, *ids], []
-    first = max(1, len(prefix))
-    window_end = max(first, context)  # the first window's inputs end before this index
-    for target in range(first, len(sequence)):
-        while target > window_end:
-            window_end += stride
-        end = min(window_end, len(sequence) - 1)
-        begin = max(0, end - context)
-        with torch.inference_mode():
-            logits = model(torch.tensor([sequence[begin:target]]))[0, -1].double()
-        out.append(-torch.log_softmax(logits, -1)[sequence[target]].item())
-    return out
 
 
 @pytest.mark.parametrize("characters", [LETTERS, "ab", "äöü€😀 \n"])
@@ -132,39 +115,6 @@ def test_markov_source_costs_its_entropy_rate() -> None:
     weights = np.linalg.matrix_power(transitions, 200)[0]
     entropy = -(weights[:, None] * transitions * np.log2(transitions)).sum()
     assert result.bits_per_byte == pytest.approx(entropy, abs=0.03)
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    n_prefix=st.integers(0, 20),
-    n=st.integers(2, 40),
-    context=st.integers(1, 8),
-    stride=st.integers(1, 8),
-    batch_size=st.integers(1, 4),
-)
-def test_equals_brute_force_one_token_at_a_time(n_prefix, n, context, stride, batch_size) -> None:
-    stride = min(stride, context)
-    model = random_gpt(config(9, 8))
-    rng = np.random.default_rng(n)
-    prefix = rng.integers(0, 9, n_prefix).astype(np.int32)[-max(1, context - 1) :]
-    ids = rng.integers(0, 9, n).astype(np.int32)
-    nats = token_nats(model, prefix, ids, context, stride, batch_size=batch_size)
-    expected = brute_force(model, prefix.tolist(), ids.tolist(), context, stride)
-    assert len(nats) == len(ids) - (len(prefix) == 0)
-    np.testing.assert_allclose(nats, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_stride_one_gives_every_target_the_whole_context() -> None:
-    model = random_gpt(config(9, 8))
-    ids = np.random.default_rng(0).integers(0, 9, 30).astype(np.int32)
-    nats = token_nats(model, ids[:7], ids[7:], 8, 1)
-    for i, target in enumerate(range(7, 30)):
-        window = torch.from_numpy(ids[max(0, target - 8) : target].astype(np.int64))[None]
-        logits = model(window)[0, -1]
-        # The very first window scores two targets, the first of them with one token less.
-        assert nats[i] == pytest.approx(
-            F.cross_entropy(logits, torch.tensor(int(ids[target]))).item(), rel=1e-4
-        )
 
 
 def test_every_target_once_whatever_the_batch_size() -> None:
@@ -234,6 +184,27 @@ def test_border_inside_a_token_splits_it(byte_bpe) -> None:
     assert result.n_bytes == 3
 
 
+def test_prefix_and_text_are_encoded_as_one_text(byte_bpe) -> None:
+    """GPT-2 cuts two newlines before a word apart, and takes them as one token at an end."""
+    tokenizer = byte_bpe([("Ċ", "Ċ"), ("t", "h"), ("th", "e")])
+    model = random_gpt(config(tokenizer.vocab_size))
+    joint = tokenizer.encode("a\n\nthe")
+    assert (len(joint), len(tokenizer.encode("a\n\n"))) == (4, 2)
+    result = evaluate(model, tokenizer, "the", prefix="a\n\n")
+    expected = token_nats(model, joint[:3], joint[3:], 16, 8).sum()
+    assert result.total_nats == pytest.approx(expected, rel=1e-6)
+    assert (result.n_tokens, result.prefix_bytes) == (1, 3)
+
+
+def test_sums_are_float64() -> None:
+    """Nats of one token, taken n times, cost n times as much to the last digits."""
+    model, tokenizer = uniform_gpt(2), CharTokenizer("ab")
+    one = evaluate(model, tokenizer, "a", prefix="b").total_nats
+    assert one == float(np.float32(math.log(2)))  # as exact as the model's logits are
+    many = evaluate(model, tokenizer, "ab" * 5000, prefix="b", batch_size=64)
+    assert many.total_nats == pytest.approx(10_000 * one, rel=1e-12)
+
+
 def test_loss_by_position_counts_context() -> None:
     transitions = np.full((4, 4), 0.25)
     result = evaluate(markov_gpt(transitions), CharTokenizer("abcd"), text_of(100, "abcd"))
@@ -268,43 +239,7 @@ def test_empty_text_is_refused() -> None:
         evaluate(uniform_gpt(9), CharTokenizer(LETTERS), "")
 
 
-def test_val_loss_scores_disjoint_windows() -> None:
-    model = random_gpt(config(9))
-    ids = np.random.default_rng(3).integers(0, 9, 41).astype(np.int32)
-    result = val_loss(model, ids, 8, batch_size=2)
-    expected, count = 0.0, 0
-    for begin in range(0, 40, 8):
-        row = torch.from_numpy(ids[begin : begin + 9].astype(np.int64))
-        logits = model(row[None, :-1])[0]
-        expected += F.cross_entropy(logits, row[1:], reduction="sum").item()
-        count += len(row) - 1
-    assert (result.n_tokens, result.n_total, count) == (40, 40, 40)
-    assert result.loss == pytest.approx(expected / 40, rel=1e-5)
-    assert n_windows(41, 8) == 5
-
-
-def test_val_loss_last_window_may_be_short() -> None:
-    model = uniform_gpt(9)
-    ids = np.random.default_rng(3).integers(0, 9, 44).astype(np.int32)
-    result = val_loss(model, ids, 8)
-    assert (result.n_tokens, result.n_total, n_windows(44, 8)) == (43, 43, 6)
-    assert result.loss == pytest.approx(math.log(9), rel=1e-6)
-
-
-def test_val_loss_of_chosen_windows_and_until_a_deadline() -> None:
-    model = uniform_gpt(9)
-    ids = np.zeros(81, np.int32)
-    chosen = val_loss(model, ids, 8, windows=[0, 4, 9])
-    assert (chosen.n_tokens, chosen.n_total) == (24, 24)
-    stopped = val_loss(model, ids, 8, batch_size=2, deadline=lambda: True)
-    assert (stopped.n_tokens, stopped.n_total) == (16, 80)
-    with pytest.raises(DataError, match="no target"):
-        val_loss(model, ids[:1], 8)
-
-
 def test_evaluation_leaves_the_training_mode_as_it_was() -> None:
     model = uniform_gpt(9).train()
-    val_loss(model, np.zeros(20, np.int32), 8)
-    assert model.training
     evaluate(model, CharTokenizer(LETTERS), "abcabc")
     assert model.training

@@ -15,9 +15,9 @@ import pytest
 from tinygpt.corpora import Corpus
 from tinygpt.data import prepare, with_monitor
 from tinygpt.errors import CheckpointError, ConfigError, ContextError, DataError, TokenizerError
-from tinygpt.evaluate import val_loss
 from tinygpt.events import Evaluated, Sampled, Saved, Step
 from tinygpt.language_model import load
+from tinygpt.nats import val_loss
 from tinygpt.run_config import OptimConfig, TrainConfig
 from tinygpt.run_folder import locked
 from tinygpt.tokenizer import CharTokenizer

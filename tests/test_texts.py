@@ -49,8 +49,9 @@ def test_a_single_short_line_is_scored_without_a_prefix() -> None:
 def test_n_bytes_cuts_the_scored_text_at_a_character() -> None:
     text = own_text("title\n" + "äb" * 10, 4)
     assert text.text == "äb"  # the second ä would make 5 bytes
-    assert "the first 3 of 30 bytes" in text.source
-    assert own_text("title\nabc", 3).source == "a text of your own"  # all of it: no such remark
+    assert text.described.endswith("; the first 3 of 30 bytes")
+    assert text.prefix + text.text + text.rest == "title\n" + "äb" * 10
+    assert own_text("title\nabc", 3).described == "a text of your own"  # all of it: no such remark
 
 
 @pytest.mark.parametrize("n_bytes", [0, -1, 1])
@@ -110,6 +111,14 @@ def test_held_out_text_of_a_changed_or_lost_corpus_is_refused(tmp_path: Path) ->
 def test_held_out_text_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no training\.json"):
         held_out_text(tmp_path)
+
+
+def test_held_out_text_of_a_run_without_a_corpus_is_refused(tmp_path: Path) -> None:
+    """As the config doctor writes training.json."""
+    for table in ("{}", '{"corpus": {}}', '{"corpus": null}', '{"corpus": {"corpus": "x.txt"}}'):
+        (tmp_path / "training.json").write_text(table, "utf-8")
+        with pytest.raises(CheckpointError, match=r"does not say which corpus.*--text"):
+            held_out_text(tmp_path)
 
 
 def test_escape_probability_follows_from_the_training_part(tmp_path: Path) -> None:

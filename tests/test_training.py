@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tinygpt.bpe import BPETokenizer
 
 from tinygpt import measuring, run_folder
-from tinygpt.bpe import BPETokenizer
 from tinygpt.checkpoint import load_newest
 from tinygpt.corpora import Corpus
 from tinygpt.data import split
@@ -24,12 +24,13 @@ from tinygpt.errors import (
     TinyGPTError,
     TokenizerError,
 )
-from tinygpt.evaluate import evaluate, val_loss
+from tinygpt.evaluate import evaluate
 from tinygpt.events import Evaluated, Resumed, Sampled, Saved, Step
 from tinygpt.language_model import load
 from tinygpt.learner import Learner, new_model
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
+from tinygpt.nats import val_loss
 from tinygpt.run_config import (
     CorpusConfig,
     OptimConfig,

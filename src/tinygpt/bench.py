@@ -132,7 +132,8 @@ def _halves(models: Sequence[LanguageModel], text: str) -> tuple[str, str]:
             for lm in models
         ):
             return halves
+    n_positions = min(lm.config.n_positions for lm in models)
     raise DataError(
-        f"{len(text)} characters are too few to time a model on; give at least 32 that fit into "
-        "the smallest context"
+        f"{len(text)} characters that every model knows, in a context of {n_positions:,} tokens, "
+        "are too few to time on: at least 32 that fit into it"
     )

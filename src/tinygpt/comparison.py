@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import tinygpt
-from tinygpt.bench import measure_speeds
+from tinygpt.bench import Speed, measure_speeds
+from tinygpt.border import REACH_BYTES, align
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.language_model import LanguageModel
 from tinygpt.model_folder import read_json
@@ -32,16 +32,14 @@ from tinygpt.model_report import (
     open_model,
     report_on,
 )
+from tinygpt.run_config import SCORED_BYTES
+from tinygpt.samples import SAMPLE_TEMPERATURE
 from tinygpt.texts import Text, held_out_text, own_text, python_docs
-from tinygpt.tokenizer import CharTokenizer, Tokenizer
 
 __all__ = ["Comparison", "ScoredText", "compare", "default_texts"]
 
 SCHEMA_VERSION = 1
 """Of comparison.json: fields are added under it, never renamed."""
-
-DEFAULT_BYTES = 32 * 1024
-"""How much of each text is scored unless all of it is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +54,8 @@ class ScoredText:
     """Of the scored bytes."""
     prefix_bytes: int
     """Unscored bytes right before them, the same for every model."""
+    common_border: bool
+    """False if some model has no token that begins where the scored bytes do (border.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Comparison:
     """UTC, ISO 8601."""
     machine: dict[str, Any]
     corpus: dict[str, Any] | None
-    """Name, sha256 and source of the corpus that the first run was trained on."""
+    """Name (`corpus`) and sha256 of what the first run was trained on."""
     texts: tuple[ScoredText, ...]
     models: tuple[ModelReport, ...]
     rules: tuple[str, ...]
@@ -84,7 +84,7 @@ class Comparison:
 
 
 def default_texts(
-    models: Sequence[LanguageModel | Architecture], n_bytes: int | None = DEFAULT_BYTES
+    models: Sequence[LanguageModel | Architecture], n_bytes: int | None = SCORED_BYTES
 ) -> list[Text]:
     """Return the held-out part of the first run's corpus, and python-docs."""
     texts = [
@@ -99,7 +99,7 @@ def compare(
     models: Sequence[LanguageModel | Architecture | str | Path],
     texts: Sequence[Text | str] | None = None,
     *,
-    n_bytes: int | None = DEFAULT_BYTES,
+    n_bytes: int | None = SCORED_BYTES,
     escape_unknown: bool = True,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -131,13 +131,19 @@ def compare(
     if not chosen:
         raise DataError("no text to compare on: give at least one")
     tokenizers = [m.tokenizer for m in opened if m.tokenizer is not None]
-    chosen = [_aligned(text, tokenizers) for text in chosen]
+    placed = [align(text, tokenizers) for text in chosen]
+    chosen = [text for text, _ in placed]
     complete = [m for m in opened if isinstance(m, LanguageModel)]
     say("speed", 0.0)
-    speeds = iter(measure_speeds(complete, known_to_all(chosen[0].text, tokenizers)))
-    speed_of = {id(m): next(speeds) for m in complete}
+    speed_of = _speeds(complete, known_to_all(chosen[0].text, tokenizers))
     reports = [
-        report_on(m, chosen, speed_of.get(id(m)), escape_unknown, _Share(say, i, len(opened)))
+        report_on(
+            m,
+            chosen,
+            speed_of.get(id(m), m.missing_weights or ""),
+            escape_unknown,
+            _Share(say, i, len(opened)),
+        )
         for i, m in enumerate(opened)
     ]
     return Comparison(
@@ -145,7 +151,7 @@ def compare(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=_machine(),
         corpus=_corpus(complete),
-        texts=tuple(_scored(text) for text in chosen),
+        texts=tuple(_scored(*pair) for pair in placed),
         models=tuple(reports),
         rules=_rules(escape_unknown),
     )
@@ -163,38 +169,32 @@ class _Share:
         self.say(what, 0.1 + 0.9 * (self.index + share) / self.n)
 
 
-def _aligned(text: Text, tokenizers: Sequence[Tokenizer]) -> Text:
-    """Move the border between prefix and text on to where a token starts in every tokenizer."""
-    if not text.prefix:
-        return text
-    whole = (text.prefix + text.text).encode()
-    border = len(text.prefix.encode())
-    starts = {border + i for i in range(min(256, len(whole) - border))}
-    starts = {i for i in starts if whole[i] & 0xC0 != 0x80}  # first bytes of characters
-    for tokenizer in tokenizers:
-        if isinstance(tokenizer, CharTokenizer):
-            continue  # every character is a token
-        lengths = np.array([len(b) for b in tokenizer.token_bytes])
-        starts &= set(lengths[tokenizer.encode(whole.decode())].cumsum().tolist())
-    at = min(starts, default=border)
-    return dataclasses.replace(text, prefix=whole[:at].decode(), text=whole[at:].decode())
+def _speeds(models: Sequence[LanguageModel], text: str) -> dict[int, Speed | str]:
+    """Return each model's speed by its id(), or why there is none."""
+    try:
+        return {id(m): s for m, s in zip(models, measure_speeds(models, text), strict=True)}
+    except DataError as error:
+        return {id(m): str(error) for m in models}
 
 
 def _corpus(models: Sequence[LanguageModel]) -> dict[str, Any] | None:
     for lm in models:
         if lm.path and (lm.path / "training.json").exists():
-            return dict(read_json(lm.path / "training.json")["corpus"])
+            table = read_json(lm.path / "training.json").get("corpus")
+            if isinstance(table, dict) and table.get("corpus"):
+                return {**table, "corpus": Path(table["corpus"]).name}  # no folder of its owner's
     return None
 
 
-def _scored(text: Text) -> ScoredText:
+def _scored(text: Text, common_border: bool) -> ScoredText:
     return ScoredText(
         name=text.name,
-        source=text.source,
+        source=text.described,
         n_bytes=len(text.text.encode()),
         n_characters=len(text.text),
         sha256=hashlib.sha256(text.text.encode()).hexdigest(),
         prefix_bytes=len(text.prefix.encode()),
+        common_border=common_border,
     )
 
 
@@ -220,8 +220,12 @@ def _rules(escape_unknown: bool) -> tuple[str, ...]:
         "every model scores the same bytes (sha256 and count above), each byte once",
         "bits per byte = total bits / UTF-8 bytes of the original text; sums in float64",
         "each model uses its own full context; windows move on by half of it",
-        "the text before the scored bytes is shown to every model and scored for none",
+        "the text before the scored bytes is shown to every model and scored for none; the border "
+        f"between them is moved on, at most {REACH_BYTES} bytes, to the start of a word, where a "
+        "token starts in every tokenizer",
         unknown,
         "speed in bytes of text per second, batch 1, models timed in turn, median of the rounds",
+        f"samples are drawn at temperature {SAMPLE_TEMPERATURE}, which is not comparable across "
+        "vocabularies; quality is measured at temperature 1",
         "models trained on web text have probably seen public texts before",
     )

@@ -1,44 +1,23 @@
-"""How well a model predicts a text: two figures, never mixed (docs/measuring.md).
+"""Bits per byte of a text: the figure that compares any two models (docs/measuring.md).
 
-`val_loss`: nats per token on disjoint windows; quick, and only comparable with the same tokenizer.
-`evaluate`: bits per byte of the original text, every target scored once, with a stated context,
-stride and unscored prefix; comparable between any two models. Sums are float64.
+Total bits / bytes of the original text, every target scored once, with a stated context, stride
+and unscored prefix; unknown characters are refused or paid for. Sums are float64.
 """
 
 import hashlib
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.model import GPT
+from tinygpt.nats import Ids, Nats, sliding_windows, token_nats
 from tinygpt.tokenizer import CharTokenizer, Tokenizer
 
-__all__ = ["Evaluation", "WindowLoss", "evaluate", "n_windows", "token_nats", "val_loss"]
-
-MAX_LOGITS = 2**27
-"""Logits held at once: half a GiB in float32."""
-
-Ids = np.ndarray[Any, np.dtype[np.int32]]
-Nats = np.ndarray[Any, np.dtype[np.float64]]
-
-
-@dataclass(frozen=True, slots=True)
-class WindowLoss:
-    """Mean loss over disjoint windows."""
-
-    loss: float
-    """Nats per token."""
-    n_tokens: int
-    """Targets scored."""
-    n_total: int
-    """Targets that all windows hold together."""
+__all__ = ["Evaluation", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,53 +56,6 @@ class Evaluation:
     """Mean nats per token by the tokens of context, in eight equal ranges (null: none there)."""
 
 
-def n_windows(n_ids: int, block_size: int) -> int:
-    """Return how many disjoint windows hold the n_ids - 1 targets of a text."""
-    return max(0, math.ceil((n_ids - 1) / block_size))
-
-
-@torch.inference_mode()
-def val_loss(
-    model: GPT,
-    ids: Ids,
-    block_size: int,
-    *,
-    windows: Sequence[int] | None = None,
-    batch_size: int = 32,
-    deadline: Callable[[], bool] | None = None,
-) -> WindowLoss:
-    """Score disjoint windows: window i predicts ids[i*T + 1 : i*T + T + 1] from ids[i*T : i*T + T].
-
-    Args:
-        ids: (n,) the held-out text.
-        windows: which ones, in which order; None takes all.
-        deadline: asked between batches; once it says True, what has been scored is returned.
-
-    Raises:
-        DataError: not even one target.
-    """
-    total = n_windows(len(ids), block_size)
-    if total == 0:
-        raise DataError(f"{len(ids)} token(s) hold no target; give at least 2")
-    was_training = model.training
-    model.eval()
-    order = list(range(total)) if windows is None else list(windows)
-    last = [i for i in order if (i + 1) * block_size + 1 > len(ids)]  # shorter: scored on its own
-    full = [i for i in order if (i + 1) * block_size + 1 <= len(ids)]
-    nats, n_tokens = 0.0, 0
-    for batch in [full[i : i + batch_size] for i in range(0, len(full), batch_size)] + [last]:
-        if not batch:
-            continue
-        rows = np.stack([ids[i * block_size : (i + 1) * block_size + 1] for i in batch])
-        nats += float(_target_nats(model, rows, rows.shape[1] - 1).sum())
-        n_tokens += rows[:, 1:].size
-        if deadline is not None and deadline():
-            break
-    model.train(was_training)
-    n_total = sum(min(block_size, len(ids) - 1 - i * block_size) for i in order)
-    return WindowLoss(nats / n_tokens, n_tokens, n_total)
-
-
 def evaluate(
     model: GPT,
     tokenizer: Tokenizer,
@@ -152,26 +84,16 @@ def evaluate(
         DataError: an empty text.
         ConfigError: an impossible context or stride.
     """
-    context = model.config.n_positions if context is None else context
-    stride = max(1, context // 2) if stride is None else stride
-    if not 1 <= context <= model.config.n_positions:
-        raise ConfigError(f"context={context} is not allowed: 1 to {model.config.n_positions}")
-    if not 1 <= stride <= context:
-        raise ConfigError(f"stride={stride} is not allowed: 1 to the context ({context})")
+    context, stride = _window(model, context, stride)
     if not text:
         raise DataError("the text to score is empty")
-    n_bytes, n_unknown, unknown_nats, known_nats = len(text.encode()), 0, 0.0, 0.0
+    unknown, unknown_nats, known_nats = "", 0.0, 0.0
     scored, before = text, prefix
     if isinstance(tokenizer, CharTokenizer) and escape is not None:
-        mask = tokenizer.known_mask(text)
-        unknown = "".join(c for c, known in zip(text, mask, strict=True) if not known)
-        n_unknown = len(unknown)
-        unknown_nats = -math.log(escape) * n_unknown + 8 * math.log(2) * len(unknown.encode())
-        known_nats = -math.log1p(-escape) * (len(text) - n_unknown)
-        scored = "".join(c for c, known in zip(text, mask, strict=True) if known)
-        before = "".join(
-            c for c, known in zip(prefix, tokenizer.known_mask(prefix), strict=True) if known
-        )
+        before, _ = _known_and_unknown(tokenizer, prefix)
+        scored, unknown = _known_and_unknown(tokenizer, text)
+        unknown_nats = -math.log(escape) * len(unknown) + 8 * math.log(2) * len(unknown.encode())
+        known_nats = -math.log1p(-escape) * len(scored)
     prefix_ids, ids = _encode(tokenizer, before, scored)
     start = ""
     if not len(prefix_ids):
@@ -186,6 +108,7 @@ def evaluate(
     model_nats = math.fsum(nats.tolist())
     total = model_nats + unknown_nats + known_nats
     loss = model_nats / max(1, len(ids))
+    n_bytes = len(text.encode())
     return Evaluation(
         bits_per_byte=total / math.log(2) / n_bytes,
         loss=loss,
@@ -194,7 +117,7 @@ def evaluate(
         n_bytes=n_bytes,
         n_characters=len(text),
         n_tokens=len(ids),
-        n_unknown=n_unknown,
+        n_unknown=len(unknown),
         unknown_nats=unknown_nats,
         context=context,
         stride=stride,
@@ -205,67 +128,21 @@ def evaluate(
     )
 
 
-@torch.inference_mode()
-def token_nats(
-    model: GPT,
-    prefix_ids: Ids,
-    ids: Ids,
-    context: int,
-    stride: int,
-    *,
-    batch_size: int = 16,
-    progress: Callable[[float], None] | None = None,
-) -> Nats:
-    """Return the nats of each id given what stands before it, each scored exactly once.
-
-    The window holds at most `context` input tokens and moves on by `stride`; a target is scored
-    by the first window that holds its predecessor, so all but the first ones see at least
-    context - stride tokens.
-
-    Args:
-        prefix_ids: (m,) unscored; without any, the first id has no predecessor and is left out.
-        ids: (n,) the targets.
-
-    Returns:
-        (n,) float64, or (n - 1,) without a prefix.
-    """
-    was_training = model.training
-    model.eval()
-    sequence = np.concatenate([prefix_ids, ids]).astype(np.int64)
-    plan = _windows(len(sequence), max(1, len(prefix_ids)), context, stride)
-    batch_size = max(1, min(batch_size, MAX_LOGITS // (context * model.config.vocab_size)))
-    out: list[Nats] = []
-    for shape, same in itertools.groupby(plan, key=lambda w: (w[1] - w[0], w[1] - w[2])):
-        windows = list(same)  # all alike but the first and the last
-        for i in range(0, len(windows), batch_size):
-            batch = windows[i : i + batch_size]
-            rows = np.stack([sequence[begin : end + 1] for begin, end, _ in batch])
-            out.extend(_target_nats(model, rows, shape[1] + 1))
-            if progress is not None:
-                progress(min(1.0, sum(len(nats) for nats in out) / len(ids)))
-    model.train(was_training)
-    return np.concatenate(out) if out else np.empty(0)
+def _window(model: GPT, context: int | None, stride: int | None) -> tuple[int, int]:
+    """Return context and stride, checked; all of the context and half of it unless given."""
+    context = model.config.n_positions if context is None else context
+    stride = max(1, context // 2) if stride is None else stride
+    if not 1 <= context <= model.config.n_positions:
+        raise ConfigError(f"context={context} is not allowed: 1 to {model.config.n_positions}")
+    if not 1 <= stride <= context:
+        raise ConfigError(f"stride={stride} is not allowed: 1 to the context ({context})")
+    return context, stride
 
 
-def _windows(n: int, first: int, context: int, stride: int) -> list[tuple[int, int, int]]:
-    """Return (begin, end, first target): inputs are begin..end-1, targets up to index `end`."""
-    plan: list[tuple[int, int, int]] = []
-    while first < n:
-        # The first window scores all that fits behind the prefix, the later ones `stride` targets.
-        end = min(n - 1, max(first, context) if not plan else first + stride - 1)
-        plan.append((max(0, end - context), end, first))
-        first = end + 1
-    return plan
-
-
-def _target_nats(model: GPT, rows: np.ndarray[Any, Any], n_scored: int) -> Nats:
-    """Return (B, n_scored) float64 nats of the last ids of each row, rows (B, T + 1)."""
-    idx = torch.from_numpy(rows.astype(np.int64)).to(model.lm_head.weight.device)
-    hidden = model.hidden(idx[:, :-1])[:, -n_scored:]  # (B, n_scored, C)
-    logits = model.lm_head(hidden).float().flatten(0, 1)  # (B * n_scored, V)
-    targets = idx[:, -n_scored:].flatten()
-    nats = F.cross_entropy(logits, targets, reduction="none").double()
-    return nats.view(len(rows), n_scored).cpu().numpy()
+def _known_and_unknown(tokenizer: CharTokenizer, text: str) -> tuple[str, str]:
+    """Return the characters of a text that the tokenizer has, and those that it lacks."""
+    pairs = list(zip(text, tokenizer.known_mask(text).tolist(), strict=True))
+    return "".join(c for c, known in pairs if known), "".join(c for c, known in pairs if not known)
 
 
 def _encode(tokenizer: Tokenizer, prefix: str, text: str) -> tuple[Ids, Ids]:
@@ -283,7 +160,7 @@ def _start(tokenizer: Tokenizer) -> tuple[Ids, str]:
     """Return what stands before a text that has no prefix, and its name for the report."""
     if tokenizer.eot_id is not None:
         return np.array([tokenizer.eot_id], np.int32), "<|endoftext|>"
-    if isinstance(tokenizer, CharTokenizer) and not tokenizer.unknown("\n"):
+    if not isinstance(tokenizer, CharTokenizer) or not tokenizer.unknown("\n"):
         return tokenizer.encode("\n"), "a newline"
     return np.empty(0, np.int32), "nothing: the first token costs ln(vocab_size)"
 
@@ -293,7 +170,7 @@ def _by_position(nats: Nats, n_prefix: int, context: int, stride: int) -> tuple[
     first = max(1, n_prefix)
     seen = [
         np.arange(start, end + 1) - begin
-        for begin, end, start in _windows(first + len(nats), first, context, stride)
+        for begin, end, start in sliding_windows(first + len(nats), first, context, stride)
     ]
     ranges = (np.concatenate(seen) - 1) * 8 // context if seen else np.empty(0, np.int64)
     sums, counts = np.bincount(ranges, nats, minlength=8), np.bincount(ranges, minlength=8)

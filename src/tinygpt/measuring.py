@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 
 from tinygpt.data import Ids, evaluation_windows, spread
 from tinygpt.errors import ConfigError, TokenizerError
-from tinygpt.evaluate import WindowLoss, evaluate, n_windows, val_loss
+from tinygpt.evaluate import evaluate
 from tinygpt.events import Evaluated, Sampled
 from tinygpt.generate import generate_ids, prompt_ids
-from tinygpt.run_config import GenerationConfig
+from tinygpt.nats import WindowLoss, n_windows, val_loss
+from tinygpt.run_config import SCORED_BYTES, GenerationConfig
 from tinygpt.run_state import Run
 from tinygpt.torch_session import TorchSession
 
 __all__ = [
-    "SCORED_BYTES",
     "evaluate_finally",
     "evaluate_on_the_way",
     "monitor_loss",
@@ -25,9 +25,6 @@ __all__ = [
     "prompts",
     "sample",
 ]
-
-SCORED_BYTES = 32 * 1024
-"""How much of the held-out part the final bits per byte are measured on."""
 
 _MAX_LOGITS = 2**25  # held at once in an evaluation: 128 MiB
 _PROBE_WINDOWS, _PROBE_TOKENS = 8, 4

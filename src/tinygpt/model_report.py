@@ -12,12 +12,13 @@ from typing import Any
 from tinygpt import account
 from tinygpt.bench import Speed
 from tinygpt.doctor import count_labels
-from tinygpt.errors import MachineError, TinyGPTError
+from tinygpt.errors import MachineError
 from tinygpt.evaluate import Evaluation
 from tinygpt.hub import gpt2_vocabulary
 from tinygpt.language_model import LanguageModel, load, untrained
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.model_folder import read_json
+from tinygpt.samples import Sample, draw_samples
 from tinygpt.texts import Text, escape_probability
 from tinygpt.tokenizer import CharTokenizer, Tokenizer
 from tinygpt.tokenizer_file import load_tokenizer
@@ -27,15 +28,10 @@ __all__ = [
     "ModelReport",
     "Progress",
     "Quality",
-    "Sample",
     "known_to_all",
     "open_model",
     "report_on",
 ]
-
-SAMPLE_CHARACTERS = 240
-SAMPLE_SEEDS = (0, 1)
-SAMPLE_TEMPERATURE = 0.8
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the work that is done, 0 to 1."""
@@ -60,17 +56,6 @@ class Quality:
     evaluation: Evaluation | None
     missing: str | None
     """Why there is no figure, and the command that gets it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """A continuation; the same prompt, seed and number of characters for every model."""
-
-    prompt: str
-    seed: int
-    temperature: float
-    text: str | None
-    missing: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +88,8 @@ class ModelReport:
     bytes_per_token: float | None
     """On the first text."""
     speed: Speed | None
+    speed_missing: str | None
+    """Why there is no speed; None where there is one."""
     quality: tuple[Quality, ...]
     samples: tuple[Sample, ...]
 
@@ -137,7 +124,7 @@ def open_model(name: str, **arguments: Any) -> LanguageModel | Architecture:
 def report_on(
     model: LanguageModel | Architecture,
     texts: Sequence[Text],
-    speed: Speed | None,
+    speed: Speed | str,
     escape_unknown: bool,
     say: Progress,
 ) -> ModelReport:
@@ -146,7 +133,7 @@ def report_on(
     Args:
         model: opened by `open_model`.
         texts: what to score; the first one also gives bytes per token and the prompt of samples.
-        speed: measured beforehand, in turn with the other models.
+        speed: measured beforehand, in turn with the other models; or why it could not be.
         escape_unknown: pay for unknown characters instead of refusing them.
         say: told the progress.
     """
@@ -157,7 +144,8 @@ def report_on(
         known = known_to_all(first, [tokenizer])
         ids = tokenizer.encode(known)
         bytes_per_token = len(known.encode()) / len(ids)
-        tokens = tuple(tokenizer.decode([int(i)]) for i in ids[:8])
+        first_bytes = [tokenizer.token_bytes[i] for i in ids[:8]]  # maybe parts of a character
+        tokens = tuple(token.decode("utf-8", "backslashreplace") for token in first_bytes)
     flops = account.flops_per_token(config, config.n_positions)
     quality = []
     for i, text in enumerate(texts):
@@ -180,11 +168,14 @@ def report_on(
         flops_per_byte=None if bytes_per_token is None else flops / bytes_per_token,
         kv_cache_bytes_per_token=account.kv_cache_bytes_per_token(config),
         context_tokens=config.n_positions,
-        context_bytes=None if bytes_per_token is None else config.n_positions * bytes_per_token,
+        context_bytes=(
+            None if bytes_per_token is None else account.context_bytes(config, bytes_per_token)
+        ),
         bytes_per_token=bytes_per_token,
-        speed=speed,
+        speed=speed if isinstance(speed, Speed) else None,
+        speed_missing=speed if isinstance(speed, str) else None,
         quality=tuple(quality),
-        samples=_samples(model, texts[0]),
+        samples=draw_samples(lm, model.missing_weights, texts[0]),
     )
 
 
@@ -221,47 +212,6 @@ def _escape(lm: LanguageModel) -> float | None:
     return escape_probability(lm.path) if isinstance(lm.tokenizer, CharTokenizer) else None
 
 
-def _samples(model: LanguageModel | Architecture, text: Text) -> tuple[Sample, ...]:
-    """Continue the last lines before the scored text, the same way for every model."""
-    lines = (text.prefix[-200:] or text.text[:80]).splitlines(keepends=True)
-    prompt = "".join(lines[-2:])[-64:]
-    samples = []
-    for seed in SAMPLE_SEEDS:
-        sample, missing = None, model.missing_weights
-        if isinstance(model, LanguageModel) and missing is None:
-            try:
-                sample = _sample(model, prompt, seed)
-            except TinyGPTError as error:  # a character of the prompt that this model lacks
-                missing = str(error)
-        samples.append(
-            Sample(
-                prompt=prompt,
-                seed=seed,
-                temperature=SAMPLE_TEMPERATURE,
-                text=sample,
-                missing=missing,
-            )
-        )
-    return tuple(samples)
-
-
-def _sample(lm: LanguageModel, prompt: str, seed: int) -> str:
-    text = ""
-    for piece in lm.stream(
-        prompt,
-        seed=seed,
-        temperature=SAMPLE_TEMPERATURE,
-        top_k=None,
-        top_p=1.0,
-        max_new_tokens=4 * SAMPLE_CHARACTERS,  # a BPE token may be a quarter of a character
-        truncate_prompt=True,
-    ):
-        text += piece
-        if len(text) >= SAMPLE_CHARACTERS:
-            break
-    return text[:SAMPLE_CHARACTERS]
-
-
 def known_to_all(text: str, tokenizers: Sequence[Tokenizer]) -> str:
     """Return the text without the characters that some character model lacks (for timing)."""
     for tokenizer in tokenizers:
@@ -272,7 +222,8 @@ def known_to_all(text: str, tokenizers: Sequence[Tokenizer]) -> str:
 
 
 def _tokenization(tokenizer: Tokenizer | None) -> str:
-    return "raw characters" if tokenizer and tokenizer.kind == "char" else "BPE subwords"
+    names = {"char": "raw characters", "byte": "raw bytes"}
+    return names.get(tokenizer.kind if tokenizer else "bpe", "BPE subwords")
 
 
 def _config_labels(lm: LanguageModel | None, config: ModelConfig) -> dict[str, dict[str, int]]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from tinygpt.budget import Budget
 from tinygpt.data import Data
-from tinygpt.evaluate import n_windows
 from tinygpt.learner import Learner
 from tinygpt.model import GPT
+from tinygpt.nats import n_windows
 from tinygpt.run_folder import Recipe
 from tinygpt.tokenizer import Tokenizer
 

@@ -14,7 +14,15 @@ from tinygpt.model_folder import read_json
 from tinygpt.run_config import CorpusConfig
 from tinygpt.settings import from_dict
 
-__all__ = ["Text", "escape_probability", "held_out_text", "own_text", "python_docs", "text_file"]
+__all__ = [
+    "Text",
+    "escape_probability",
+    "first_bytes",
+    "held_out_text",
+    "own_text",
+    "python_docs",
+    "text_file",
+]
 
 FIRST_LINE_BYTES = 256
 """Longest prefix that is taken from a text of one's own."""
@@ -34,7 +42,17 @@ class Text:
     prefix: str
     """What is shown before it and not scored; may be empty."""
     source: str
-    """One line: where it came from and how much of it is scored."""
+    """One line: where it came from."""
+    rest: str = ""
+    """What follows the scored text: there for a border that has to move on (border.py)."""
+
+    @property
+    def described(self) -> str:
+        """Say where it came from and, unless all of it is scored, how much is."""
+        if not self.rest:
+            return self.source
+        n, total = len(self.text.encode()), len((self.text + self.rest).encode())
+        return f"{self.source}; the first {n:,} of {total:,} bytes"
 
 
 def own_text(
@@ -54,7 +72,7 @@ def own_text(
     if not text:
         raise DataError(f"{name}: the text to score is empty")
     line, newline, _ = text.partition("\n")
-    prefix = _first_bytes(line + newline, FIRST_LINE_BYTES)
+    prefix = first_bytes(line + newline, FIRST_LINE_BYTES)
     if len(prefix) == len(text):
         prefix = ""
     return _cut(name, text[len(prefix) :], prefix, n_bytes, source)
@@ -128,19 +146,17 @@ def escape_probability(run: Path | None) -> float | None:
 
 
 def _cut(name: str, text: str, prefix: str, n_bytes: int | None, source: str) -> Text:
+    scored = text
     if n_bytes is not None:
         if n_bytes < 1:
             raise ConfigError(f"bytes={n_bytes} is not allowed: at least 1, or all")
-        total = len(text.encode())
-        text = _first_bytes(text, n_bytes)
-        if not text:
+        scored = first_bytes(text, n_bytes)
+        if not scored:
             raise ConfigError(f"{name}: its first character is longer than bytes={n_bytes}")
-        if len(text.encode()) < total:
-            source += f"; the first {len(text.encode()):,} of {total:,} bytes"
-    return Text(name=name, text=text, prefix=prefix, source=source)
+    return Text(name=name, text=scored, prefix=prefix, source=source, rest=text[len(scored) :])
 
 
-def _first_bytes(text: str, n: int) -> str:
+def first_bytes(text: str, n: int) -> str:
     """Return the longest beginning of a text that takes at most n bytes."""
     return text[:n].encode()[:n].decode(errors="ignore")
 

@@ -126,7 +126,7 @@ def _document(lm: "LanguageModel", text: "Text", result: "Evaluation") -> dict[s
         "model": lm.name,
         "path": None if lm.path is None else str(lm.path),
         "commit": lm.commit,
-        "text": {"name": text.name, "source": text.source},
+        "text": {"name": text.name, "source": text.described},
         **dataclasses.asdict(result),
     }
 
@@ -141,7 +141,7 @@ def _renderables(lm: "LanguageModel", text: "Text", e: "Evaluation") -> list[Any
         "loss": f"{e.loss:.4f} nats per token",
         "perplexity": f"{e.perplexity:,.3f} per token (comparable only with the same vocabulary)",
         "scored": f"{e.n_bytes:,} bytes, {e.n_characters:,} characters, {e.n_tokens:,} tokens",
-        "text": f"{text.name}: {text.source}",
+        "text": f"{text.name}: {text.described}",
         "sha256": e.sha256,
         "context": f"{e.context:,} tokens, stride {e.stride:,}",
         "prefix": prefix,

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from tinygpt.errors import ConfigError
+from tinygpt.run_config import SCORED_BYTES
 from tinygpt.settings import field_docs
 
 __all__ = ["Flags", "Verb", "add", "byte_count", "common"]
@@ -30,9 +31,6 @@ _TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
 _METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 
 _NULLS = ("null", "none")
-
-DEFAULT_BYTES = 32 * 1024
-"""How much of each text is scored unless `--bytes` says otherwise."""
 
 
 class Verb(click.Command):
@@ -158,7 +156,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
     "bytes": click.option(
         "--bytes",
         "n_bytes",
-        default=str(DEFAULT_BYTES),
+        default=str(SCORED_BYTES),
         show_default=True,
         metavar="N|all",
         callback=lambda ctx, param, value: byte_count(value),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tinygpt.bench import Speed, Spread
+from tinygpt.border import REACH_BYTES
 from tinygpt.comparison import Comparison
 from tinygpt.escape import visible
 from tinygpt.model_report import ModelReport
@@ -51,11 +52,22 @@ def footnotes(comparison: Comparison) -> list[str]:
         for m in comparison.models
         if m.missing_weights is not None
     ]
+    notes += [
+        f"{visible(m.name)}: no speed: {visible(m.speed_missing)}"
+        for m in comparison.models
+        if m.speed_missing not in (None, m.missing_weights)
+    ]
     for text in comparison.texts:
         notes.append(
             f"{visible(text.name)} = {text.n_bytes:,} bytes, sha256 {text.sha256[:16]}..., after "
             f"{text.prefix_bytes:,} unscored bytes; {visible(text.source)}"
         )
+        if not text.common_border:
+            notes.append(
+                f"{visible(text.name)}: within {REACH_BYTES} bytes there is no place where a token "
+                "starts in every tokenizer; a model whose token would lie across the border has "
+                "prefix and text encoded apart, which costs it a little"
+            )
     for model in comparison.models:
         for quality in model.quality:
             e = quality.evaluation
@@ -161,7 +173,7 @@ def _speed(comparison: Comparison) -> tuple[Row, ...]:
     def spread(pick: Callable[[Speed], Spread]) -> Callable[[ModelReport], str]:
         def cell(m: ModelReport) -> str:
             if m.speed is None:
-                return "-"
+                return "not measured (below)"
             s = pick(m.speed)
             return f"{s.median:,.0f} ({s.min:,.0f} to {s.max:,.0f})"
 

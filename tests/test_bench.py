@@ -1,0 +1,75 @@
+"""Timing: what is timed, in which order, and what is said when nothing can be."""
+
+import dataclasses
+
+import pytest
+
+from tinygpt import bench
+from tinygpt.bench import measure_speeds
+from tinygpt.errors import DataError
+from tinygpt.language_model import LanguageModel, untrained
+from tinygpt.model_config import ModelConfig
+
+TEXT = "the cat sat on the mat and ran!\n" * 4
+
+
+@pytest.fixture
+def lm(char_tokenizer) -> LanguageModel:
+    config = ModelConfig(
+        vocab_size=char_tokenizer.vocab_size, n_positions=32, n_embd=16, n_layer=1, n_head=2
+    )
+    return untrained("x", config, char_tokenizer, "random")
+
+
+def test_prefill_reads_the_prompt_and_decode_writes_the_continuation(lm, monkeypatch) -> None:
+    """Every step is followed by the choice of the next id, and both are inside the clock."""
+    log: list[tuple[object, ...]] = []
+
+    class Recorded(bench.TorchSession):
+        def free(self, slot):
+            log.append(("free",))
+            super().free(slot)
+
+        def prefill(self, slot, ids):
+            log.append(("prefill", *ids))
+            super().prefill(slot, ids)
+
+        def step(self, slots, ids):
+            log.append(("step", *ids))
+            super().step(slots, ids)
+
+        def argmax(self, slots):
+            log.append(("argmax",))
+            return super().argmax(slots)
+
+    def clock() -> float:
+        log.append(("clock",))
+        return float(len(log))
+
+    monkeypatch.setattr(bench, "TorchSession", Recorded)
+    (speed,) = measure_speeds([lm], TEXT, n_repeats=1, clock=clock)
+    prompt, continuation = (lm.tokenizer.encode(half).tolist() for half in (TEXT[:16], TEXT[16:32]))
+    expected = [("free",), ("clock",), ("prefill", *prompt), ("argmax",), ("clock",)]
+    for new in continuation:
+        expected += [("step", new), ("argmax",)]
+    expected.append(("clock",))
+    assert log == expected * 2  # a warm-up and one that counts
+    assert prompt != continuation
+    assert speed.prefill_bytes_per_s.n == 1
+
+
+def test_the_warm_up_does_not_count(lm) -> None:
+    """The first round takes ten times as long by this clock."""
+    readings = iter([0.0, 100.0, 200.0, *(v for i in range(5) for v in (i, i + 0.5, i + 1.0))])
+    (speed,) = measure_speeds([lm], TEXT, n_repeats=5, clock=lambda: next(readings))
+    assert speed.prefill_bytes_per_s == bench.Spread(32.0, 32.0, 32.0, 5)
+    assert speed.random_weights
+
+
+def test_too_short_a_text_and_too_small_a_context_are_named(lm) -> None:
+    with pytest.raises(DataError, match="3 characters that every model knows"):
+        measure_speeds([lm], "abc")
+    config = dataclasses.replace(lm.config, n_positions=8)
+    small = untrained("y", config, lm.tokenizer, "")
+    with pytest.raises(DataError, match="in a context of 8 tokens"):
+        measure_speeds([lm, small], TEXT)
