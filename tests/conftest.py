@@ -15,8 +15,9 @@ if TYPE_CHECKING:  # fixtures import what they need, so that tests without torch
     import torch
     from transformers import GPT2LMHeadModel
 
+    from tinygpt.bpe import BPETokenizer
     from tinygpt.model import GPT
-    from tinygpt.tokenizer import BPETokenizer, CharTokenizer
+    from tinygpt.tokenizer import CharTokenizer
 
 # Workers of pytest-xdist share the cores: more threads than cores make small models crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -134,7 +135,7 @@ def char_tokenizer() -> "CharTokenizer":
 @pytest.fixture(scope="session")
 def byte_bpe() -> Callable[..., "BPETokenizer"]:
     """byte_bpe(merges): GPT-2's byte-level BPE with few merges, and `<|endoftext|>`."""
-    from tinygpt.tokenizer import BPETokenizer
+    from tinygpt.bpe import BPETokenizer
 
     def make(merges: list[tuple[str, str]]) -> "BPETokenizer":
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]

@@ -14,7 +14,7 @@ from tinygpt import model_config, run_config
 SOURCE = Path(tinygpt.__file__).parent
 
 OWNERS = {
-    "tokenizers": {"tokenizer.py"},
+    "tokenizers": {"bpe.py"},
     "safetensors": {"weights.py"},
     "huggingface_hub": {"hub.py"},
     "click": {"cli"},

@@ -1,14 +1,12 @@
-"""Text to ids and back: one id per character, or GPT-2's byte-level BPE.
+"""Text to ids and back: what every tokenizer does, and the two that learn no tokens.
 
-Both are lossless and repair nothing: a text or an id that can't be held is an error. The files are
-Hugging Face's, so AutoTokenizer opens what `save` writes; from a file we take vocabulary, merges
-and special tokens alone, and one that asks for other rules is refused by name. BPE: Sennrich et al.
-2016, section 3.2; over bytes: GPT-2 paper, section 2.2. `tokenizers` does the merging.
+One id per character, or one per byte; units that are learned stand in bpe.py. All are lossless and
+repair nothing: a text or an id that can't be held is an error. The files are Hugging Face's, so
+AutoTokenizer opens what `save` writes (tokenizer_file.py reads them).
 """
 
 import codecs
 import json
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,38 +18,42 @@ import numpy.typing as npt
 from tinygpt.errors import MachineError, TokenizerError
 
 __all__ = [
+    "BYTE_LETTERS",
     "CHAR_SPLIT",
     "EOT",
-    "BPETokenizer",
+    "AnyIds",
+    "ByteTokenizer",
     "CharTokenizer",
     "TextStream",
     "Tokenizer",
-    "check_ids",
+    "check_vocabulary",
+    "checked_ids",
+    "refuse_surrogates",
+    "write_config",
+    "write_json",
 ]
 
-_Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
+AnyIds = Sequence[int] | npt.NDArray[np.integer[Any]]
+"""A row of ids."""
+
 EOT = "<|endoftext|>"
 """The text of the token that ends a text."""
-
-_PIECE = 2000  # characters: BPE takes a long text in such pieces, faster and in less memory
 
 CHAR_SPLIT = {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False}
 """tokenizer.json's way to cut a text into characters."""
 
-# Before a space or newline that follows a non-space. GPT-2's pattern always ends a match there, and
-# its one look-ahead (within whitespace) never crosses it: pieces cut there give the same ids.
-_CUT = re.compile(r"(?<=\S)[ \n]")
-
-# GPT-2's letter for each byte: its own where that is printable, else one from U+0100 on.
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-_BYTES = {chr(byte): byte for byte in _PRINTABLE}
-_BYTES |= {chr(256 + i): b for i, b in enumerate(sorted({*range(256)} - {*_PRINTABLE}))}
+BYTE_LETTERS = {chr(byte): byte for byte in _PRINTABLE}
+BYTE_LETTERS |= {chr(256 + i): b for i, b in enumerate(sorted({*range(256)} - {*_PRINTABLE}))}
+"""GPT-2's letters for bytes: a byte's own where that is printable, else one from U+0100 on."""
+
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 
 
 class Tokenizer(Protocol):
     """What the rest of tinygpt knows of a tokenizer: ids 0 to V-1, each a run of UTF-8 bytes."""
 
-    kind: str  # "char" or "bpe"
+    kind: str  # "char", "byte" or "bpe"
     vocab_size: int  # V
     eot_id: int | None  # id of <|endoftext|>, which ends a text; None where there is none
 
@@ -62,7 +64,7 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> npt.NDArray[np.int32]:
         """Return the ids of a text, (n,) int32; TokenizerError if it holds what has no id."""
 
-    def decode(self, ids: _Ids) -> str:
+    def decode(self, ids: AnyIds) -> str:
         """Return the text; bytes that are not UTF-8 give U+FFFD, a foreign id TokenizerError."""
 
     def save(self, folder: Path, n_positions: int) -> None:
@@ -86,7 +88,7 @@ class CharTokenizer:
                 f"characters {characters[:20]!r} are none, repeated or not in code point order; "
                 "CharTokenizer.from_text makes them from a text that is not empty"
             )
-        _refuse_surrogates(characters)
+        refuse_surrogates(characters)
         self.characters = characters
         self.vocab_size = len(characters)
 
@@ -126,9 +128,9 @@ class CharTokenizer:
             )
         return ids
 
-    def decode(self, ids: _Ids) -> str:
+    def decode(self, ids: AnyIds) -> str:
         """Return the text of ids; TokenizerError for an id outside 0 to V-1."""
-        points = _code_points(self.characters)[_checked(ids, self.vocab_size)]
+        points = _code_points(self.characters)[checked_ids(ids, self.vocab_size)]
         return points.tobytes().decode("utf-32-le")
 
     def save(self, folder: Path, n_positions: int) -> None:
@@ -137,89 +139,41 @@ class CharTokenizer:
         vocab = {character: i for i, character in enumerate(self.characters)}
         model = {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}
         steps = {"pre_tokenizer": CHAR_SPLIT, "decoder": {"type": "Fuse"}, "model": model}
-        _write(folder / "tokenizer.json", {"version": "1.0", "added_tokens": [], **steps})
-        _write_config(folder, n_positions, {})
+        write_json(folder / "tokenizer.json", {"version": "1.0", "added_tokens": [], **steps})
+        write_config(folder, n_positions, {})
 
 
-class BPETokenizer:
-    """GPT-2's byte-level BPE: an id is a run of UTF-8 bytes, often a word with its leading space.
+class ByteTokenizer:
+    """One id per byte of the text's UTF-8: the byte's value.
 
-    A token may be part of a character, so only joined tokens are sure to be text (`TextStream`).
-    Each of the 256 bytes has an id: every text is held, except lone surrogates, which have no
-    UTF-8. The text `<|endoftext|>` becomes its one id, as with transformers.
+    Every text is held, except lone surrogates, which have no UTF-8. A character may take up to four
+    ids, so only joined ids are sure to be text (`TextStream`). No id ends a text.
     """
 
-    kind = "bpe"
-
-    def __init__(
-        self, vocab: dict[str, int], merges: list[tuple[str, str]], special_tokens: dict[str, int]
-    ) -> None:
-        """Check the parts against each other, or raise a TokenizerError.
-
-        Args:
-            vocab: token -> id, spelled in GPT-2's byte letters (a space is `Ġ`). It may hold the
-                special tokens too; the ids of both together are 0 to V-1.
-            merges: pairs of tokens that join into one, the first to be joined first.
-            special_tokens: literal text -> id, found in a text before anything else.
-        """
-        every = vocab | special_tokens
-        check_ids(every)
-        _check_bpe(every.keys() - special_tokens.keys(), merges)
-        for token in special_tokens:
-            _refuse_surrogates(token)
-        self._vocab = dict(sorted(every.items(), key=lambda item: item[1]))
-        self._merges = merges
-        self._special = {t: i for t, i in self._vocab.items() if t in special_tokens}
-        self.vocab_size = len(every)
-        self.eot_id = special_tokens.get(EOT)
-
-    @cached_property
-    def _library(self) -> Any:
-        import tokenizers  # here, so that a character model does not pay for it
-
-        library = tokenizers.Tokenizer(tokenizers.models.BPE(self._vocab, self._merges))
-        library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        library.decoder = tokenizers.decoders.ByteLevel()
-        special = [tokenizers.AddedToken(token, normalized=False) for token in self._special]
-        library.add_special_tokens(special)
-        return library
+    kind = "byte"
+    vocab_size = 256
+    eot_id: int | None = None
 
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:
-        """The bytes of each id, maybe part of a character; of a special token, its literal text."""
-        return tuple(
-            token.encode() if token in self._special else bytes(map(_BYTES.__getitem__, token))
-            for token in self._vocab
-        )
+        """The 256 bytes."""
+        return tuple(bytes([value]) for value in range(256))
 
     def encode(self, text: str) -> npt.NDArray[np.int32]:
         """Return the ids of a text, (n,) int32; TokenizerError for a lone surrogate."""
-        _refuse_surrogates(text)
-        pieces, start = [], 0
-        cuttable = not any(_CUT.search(token) for token in self._special)
-        while cuttable and (cut := _CUT.search(text, start + _PIECE)):
-            pieces.append(text[start : cut.start()])
-            start = cut.start()
-        pieces.append(text[start:])
-        ids: list[npt.NDArray[np.int32]] = []
-        for first in range(0, len(pieces), 64):  # what the library returns is large
-            batch = pieces[first : first + 64]
-            found = self._library.encode_batch_fast(batch, add_special_tokens=False)
-            ids += [np.array(piece.ids, dtype=np.int32) for piece in found]
-        return np.concatenate(ids)
+        return np.frombuffer(refuse_surrogates(text), dtype=np.uint8).astype(np.int32)
 
-    def decode(self, ids: _Ids) -> str:
-        """Return the text of ids; TokenizerError for an id outside 0 to V-1."""
-        checked = _checked(ids, self.vocab_size).tolist()
-        return b"".join(map(self.token_bytes.__getitem__, checked)).decode("utf-8", "replace")
+    def decode(self, ids: AnyIds) -> str:
+        """Return the text of ids; TokenizerError for an id outside 0 to 255."""
+        return checked_ids(ids, 256).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def save(self, folder: Path, n_positions: int) -> None:
-        """Write tokenizer.json, its config, vocab.json and merges.txt; MachineError on failure."""
-        _write(folder / "tokenizer.json", self._library.to_str())
-        _write(folder / "vocab.json", self._vocab)
-        merges = [" ".join(pair) for pair in self._merges]
-        _write(folder / "merges.txt", "\n".join(["#version: 0.2", *merges, ""]))
-        _write_config(folder, n_positions, self._special)
+        """Write tokenizer.json and tokenizer_config.json; MachineError if that fails."""
+        # To AutoTokenizer it is a byte-level BPE that has letters and no merges.
+        model = {"type": "BPE", "vocab": BYTE_LETTERS, "merges": []}
+        steps = {"pre_tokenizer": _BYTE_LEVEL, "decoder": _BYTE_LEVEL, "model": model}
+        write_json(folder / "tokenizer.json", {"version": "1.0", "added_tokens": [], **steps})
+        write_config(folder, n_positions, {})
 
 
 class TextStream:
@@ -231,7 +185,7 @@ class TextStream:
 
     def push(self, token_id: int) -> str:
         """Return the text that is now certain; TokenizerError for an id outside 0 to V-1."""
-        _checked([token_id], len(self._token_bytes))
+        checked_ids([token_id], len(self._token_bytes))
         return self._decoder.decode(self._token_bytes[token_id])
 
     def finish(self) -> str:
@@ -239,25 +193,15 @@ class TextStream:
         return self._decoder.decode(b"", final=True)
 
 
-def check_ids(vocab: dict[str, int]) -> None:
+def check_vocabulary(vocab: dict[str, int]) -> None:
     """Refuse ids that are not 0 to V-1, each once, with a TokenizerError."""
     missing = set(range(len(vocab))) - {i for i in vocab.values() if type(i) is int}
     if missing:
         raise TokenizerError(f"no token has id {min(missing)}; {len(vocab)} tokens count from 0")
 
 
-def _check_bpe(plain: set[str], merges: list[tuple[str, str]]) -> None:
-    for token in plain:
-        if not token or not set(token) <= _BYTES.keys():
-            raise TokenizerError(f"the token {token!r:.60} is not spelled in GPT-2's byte letters")
-    if lost := len(_BYTES.keys() - plain):
-        raise TokenizerError(f"{lost} of the 256 bytes have no id, so texts would lose them")
-    for a, b in merges:
-        if not {a, b, a + b} <= plain:
-            raise TokenizerError(f"the merge {a!r} {b!r} takes or makes a token without id")
-
-
-def _checked(ids: _Ids, vocab_size: int) -> npt.NDArray[np.int64]:
+def checked_ids(ids: AnyIds, vocab_size: int) -> npt.NDArray[np.int64]:
+    """Return ids as (n,) int64; TokenizerError for one outside 0 to V-1 or for no row of ids."""
     array = np.asarray(ids)
     if array.size and (array.ndim != 1 or array.dtype.kind not in "iu"):
         raise TokenizerError(f"ids are a row of whole numbers, not {array.dtype} {array.shape}")
@@ -279,15 +223,17 @@ def _place(text: str, index: int) -> str:
     return f"{text[index]!r} ({code}) at line {line}, column {column} (index {index})"
 
 
-def _refuse_surrogates(text: str) -> None:
+def refuse_surrogates(text: str) -> bytes:
+    """Return a text's UTF-8, or name the half of a surrogate pair in it with a TokenizerError."""
     try:
-        text.encode()
+        return text.encode()
     except UnicodeEncodeError as error:
         place = _place(text, error.start)
         raise TokenizerError(f"{place} is half a surrogate pair, which UTF-8 can't hold") from None
 
 
-def _write(path: Path, data: dict[str, Any] | str) -> None:
+def write_json(path: Path, data: dict[str, Any] | str) -> None:
+    """Write a file of the folder, which is made; a str is written as it is. MachineError."""
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, indent=2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -296,10 +242,11 @@ def _write(path: Path, data: dict[str, Any] | str) -> None:
         raise MachineError(f"{path} can't be written: {error.strerror}") from None
 
 
-def _write_config(folder: Path, n_positions: int, special: dict[str, int]) -> None:
+def write_config(folder: Path, n_positions: int, special: dict[str, int]) -> None:
+    """Write tokenizer_config.json; MachineError if that fails."""
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
     if EOT in special:  # which GPT2Tokenizer would add to a vocabulary that lacks it
         config = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False}
         config |= dict.fromkeys(("bos_token", "eos_token", "unk_token"), EOT)
     config |= {"model_max_length": n_positions, "clean_up_tokenization_spaces": False}
-    _write(folder / "tokenizer_config.json", config)
+    write_json(folder / "tokenizer_config.json", config)

@@ -1,7 +1,7 @@
 """Reads the tokenizer of a model folder: tokenizer.json, or GPT-2's own vocab.json and merges.txt.
 
 From a file we take vocabulary, merges and special tokens alone; the rules by which they cut a text
-are ours (tokenizer.py), and a file that asks for others is refused by name.
+are ours (tokenizer.py, bpe.py), and a file that asks for others is refused by name.
 """
 
 import json
@@ -9,8 +9,17 @@ from os.path import isfile
 from pathlib import Path
 from typing import Any
 
+from tinygpt.bpe import BPETokenizer
 from tinygpt.errors import CheckpointError, TokenizerError
-from tinygpt.tokenizer import CHAR_SPLIT, EOT, BPETokenizer, CharTokenizer, Tokenizer, check_ids
+from tinygpt.tokenizer import (
+    BYTE_LETTERS,
+    CHAR_SPLIT,
+    EOT,
+    ByteTokenizer,
+    CharTokenizer,
+    Tokenizer,
+    check_vocabulary,
+)
 
 __all__ = ["load_tokenizer"]
 
@@ -86,7 +95,7 @@ def _from_tokenizer_json(data: dict[str, Any]) -> Tokenizer:
         return _bpe(vocab, model["merges"], special)
     for token in [*special, *(t for t in vocab if len(t) != 1 or t == model.get("unk_token"))]:
         raise TokenizerError(f"{token!r:.60} is a special token, or not one character")
-    check_ids(vocab)
+    check_vocabulary(vocab)
     return CharTokenizer("".join(sorted(vocab, key=vocab.__getitem__)))
 
 
@@ -100,7 +109,9 @@ def _refuse_other(section: str, step: dict[str, Any], rule: dict[str, Any]) -> N
             raise TokenizerError(f"{section}.{key} is {value!r:.80}, not {right!r}")
 
 
-def _bpe(vocab: dict[str, int], merges: list[Any], special: dict[str, int]) -> BPETokenizer:
+def _bpe(vocab: dict[str, int], merges: list[Any], special: dict[str, int]) -> Tokenizer:
+    if vocab == BYTE_LETTERS and not merges and not special:
+        return ByteTokenizer()
     pairs = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges]
     for pair in pairs:
         if [type(token) for token in pair] != [str, str]:

@@ -1,0 +1,50 @@
+"""Gives a new model the tokenizer that TokenizerConfig names, made from its corpus where it learns.
+
+The kind settles fields of the architecture too: a vocabulary is as large as it is, except that of
+a BPE trained here, whose size is chosen (`ModelConfig.vocab_size`).
+"""
+
+from tinygpt.bpe import train_bpe
+from tinygpt.corpora import Corpus
+from tinygpt.data import TRAINING_SHARE
+from tinygpt.hub import gpt2_vocabulary
+from tinygpt.model_config import PRESETS
+from tinygpt.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
+from tinygpt.tokenizer_file import load_tokenizer
+
+__all__ = ["make_tokenizer", "settled_fields"]
+
+
+def settled_fields(kind: str, corpus: Corpus) -> dict[str, int | None]:
+    """Return the fields of ModelConfig that a kind of tokenizer settles, without making it."""
+    if kind == "char":
+        return {"vocab_size": len(corpus.characters)}
+    if kind == "byte":
+        return {"vocab_size": ByteTokenizer.vocab_size}
+    if kind == "gpt2":
+        gpt2 = PRESETS["gpt2"]
+        return {n: getattr(gpt2, n) for n in ("vocab_size", "bos_token_id", "eos_token_id")}
+    return {}
+
+
+def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
+    """Make a tokenizer of a kind that TOKENIZERS lists.
+
+    Args:
+        kind: char knows all characters of the corpus; bpe learns from its training part alone.
+        corpus: what the model will be trained on.
+        vocab_size: how many tokens bpe learns; the other kinds have their own size.
+
+    Raises:
+        ConfigError: less than 256 tokens for bpe.
+        DataError: a text too short for so many tokens.
+        MachineError: GPT-2's vocabulary can't be had.
+    """
+    if kind == "char":
+        return CharTokenizer(corpus.characters)
+    if kind == "byte":
+        return ByteTokenizer()
+    if kind == "gpt2":
+        return load_tokenizer(gpt2_vocabulary())
+    n_train = int(TRAINING_SHARE * len(corpus.text))
+    return train_bpe(corpus.pieces(0, n_train), vocab_size)
