@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygpt import corpora
-from tinygpt.corpora import load_corpus, load_default_corpus
+from tinygpt.corpora import Corpus, load_corpus, load_default_corpus
 from tinygpt.errors import DataError, MachineError
 
 
@@ -86,10 +86,7 @@ def test_archives_are_refused_with_the_command(tmp_path):
 
 
 def test_things_that_are_no_text_file(tmp_path):
-    (tmp_path / "folder").mkdir()
     (tmp_path / "empty.txt").touch()
-    with pytest.raises(DataError, match=r"is a folder; give a single \.txt file"):
-        load_corpus("folder")
     with pytest.raises(DataError, match=r"empty\.txt is empty"):
         load_corpus("empty.txt")
     if hasattr(os, "mkfifo"):
@@ -101,10 +98,10 @@ def test_things_that_are_no_text_file(tmp_path):
 def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "my.txt").write_text("text")
 
-    def fail(path):
+    def fail(path, mode):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(Path, "open", fail)
     with pytest.raises(MachineError, match=r"my\.txt can't be read: Input/output error"):
         load_corpus("my.txt")
 
@@ -134,6 +131,39 @@ def test_a_text_that_has_changed_since(tmp_path):
         load_corpus("my.txt", sha256=expected)
     assert expected in str(caught.value)
     assert sha256_of("after") in str(caught.value)
+
+
+def test_own_texts_know_where_they_are_and_what_reports_call_them(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "my.txt").write_text("text")
+    corpus = load_corpus("sub/my.txt")
+    assert (corpus.name, corpus.title) == ("sub/my.txt", "my.txt")
+    assert corpus.path == tmp_path / "sub" / "my.txt"
+    assert load_corpus("sub/").title == "sub"
+    assert load_corpus(".").path == tmp_path
+    named = load_corpus("python-docs")
+    assert (named.title, named.path) == ("python-docs", None)
+
+
+def test_a_folder_is_one_text_and_says_what_was_joined(tmp_path):
+    for name, text in (("b.txt", "two"), ("a.txt", "one"), ("a/z.txt", "three\n")):
+        (tmp_path / "my" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "my" / name).write_text(text)
+    corpus = load_corpus("my")
+    assert corpus.text == "one\nthree\ntwo"
+    assert corpus.sha256 == sha256_of(corpus.text)
+    assert corpus.source == (
+        "the folder my, 3 .txt files, 13 bytes, a newline added after 1 of the files"
+    )
+    assert corpus.path == tmp_path / "my"
+
+
+@given(text=st.text(), start=st.integers(0, 20), length=st.integers(0, 20))
+def test_a_corpus_offers_characters_and_parts(text, start, length):
+    corpus = Corpus(name="x", text=text, sha256="", source="")
+    assert corpus.characters == "".join(sorted(set(text)))
+    assert corpus.n_bytes == len(text.encode())
+    assert corpus.part(start, start + length) == text[start : start + length]
 
 
 def test_repr_does_not_show_the_text(tmp_path):

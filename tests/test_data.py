@@ -36,6 +36,7 @@ def test_prepare_encodes_both_parts_and_counts():
         "n_train_characters": 135,
         "n_train_bytes": 185,
         "n_train_tokens": 135,
+        "n_monitor_tokens": 0,
         "n_held_out_characters": 15,
         "n_held_out_tokens": 15,
     }

@@ -1,20 +1,20 @@
-"""Texts to train on and to score: three named corpora, or a .txt file of the user's own.
+"""Texts to train on and to score: three named corpora, or the user's own file or folder of .txt.
 
 No text comes with tinygpt: the named ones are fetched by hash (fetch.py) or taken from the standard
-library. A file is taken exactly as it is: line ends, a byte order mark and NUL characters included.
+library. The user's own are read by text_files.py, and stay in their files where they are large.
 """
 
 import hashlib
 import importlib
 import os
 import platform
-import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinygpt.errors import DataError, MachineError, did_you_mean
 from tinygpt.fetch import fetch_from_index, fetch_url
+from tinygpt.text_files import Progress, TextFiles, distinct, find, scan
 
 __all__ = ["NAMED", "Corpus", "load_corpus", "load_default_corpus"]
 
@@ -34,41 +34,85 @@ class Corpus:
 
     name: str
     """What `load_corpus` was given, or the named corpus that was taken instead."""
-    text: str
-    """The whole text."""
+    text: str | TextFiles
+    """The whole text; one of more than 8 MiB stays in its files, for `pieces` to read."""
     sha256: str
     """Of the text's UTF-8 bytes, 64 lower-case hex digits."""
     source: str
     """One line: where the text came from."""
     note: str | None = None
     """One line for the user, such as which source could not be reached; None if all went well."""
+    path: Path | None = None
+    """Of the user's own file or folder, absolute; None for the other texts."""
 
     def __repr__(self) -> str:
         """Show the size instead of the text."""
         return f"Corpus({self.name!r}, {len(self.text):,} characters, sha256 {self.sha256[:12]})"
 
+    @property
+    def title(self) -> str:
+        """The name for reports: of a file or folder without where it lies."""
+        return (self.path.name if self.path else "") or self.name
 
-def load_corpus(name_or_path: str, *, sha256: str | None = None) -> Corpus:
-    """Load a named corpus or a text file.
+    @property
+    def n_bytes(self) -> int:
+        """Length of the text in UTF-8."""
+        text = self.text
+        return text.n_bytes if isinstance(text, TextFiles) else len(text.encode())
+
+    @property
+    def characters(self) -> str:
+        """The distinct characters, in code point order."""
+        text = self.text
+        if isinstance(text, TextFiles):
+            return text.characters
+        common = set(text[:10_000])
+        return "".join(sorted(common | distinct(text.encode(), common)))
+
+    def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
+        """Yield the characters from start to stop: in one piece, or from files in many.
+
+        Raises:
+            DataError, MachineError: the files are not what they were.
+        """
+        if isinstance(self.text, TextFiles):
+            yield from self.text.pieces(start, stop)
+        else:
+            yield self.text[start:stop]
+
+    def part(self, start: int, stop: int | None = None) -> str:
+        """Return the characters from start to stop; raises as `pieces`."""
+        return "".join(self.pieces(start, stop))
+
+
+def load_corpus(
+    name_or_path: str, *, sha256: str | None = None, progress: Progress | None = None
+) -> Corpus:
+    """Load a named corpus, a text file, or all .txt files of a folder.
 
     Args:
-        name_or_path: one of NAMED, else the path of a UTF-8 text file (write "./shakespeare" for a
-            file that bears the name of a corpus).
+        name_or_path: one of NAMED, else the path of a UTF-8 text file or of a folder of them (write
+            "./shakespeare" for a file that bears the name of a corpus).
         sha256: what the text's UTF-8 bytes must hash to; None takes any text.
+        progress: told how far the reading is, where the text is large.
 
     Raises:
         DataError: unknown name, a file that is no UTF-8 text, an empty or a changed text.
         MachineError: the text can't be fetched or read now.
     """
     load = _LOADERS.get(name_or_path)
-    text, source = load() if load else _own_file(name_or_path)
-    found = hashlib.sha256(text.encode()).hexdigest()
-    if sha256 is not None and found != sha256:
+    if load:
+        text, source = load()
+        found = hashlib.sha256(text.encode()).hexdigest()
+        corpus = Corpus(name=name_or_path, text=text, sha256=found, source=source)
+    else:
+        corpus = _own(name_or_path, progress)
+    if sha256 is not None and corpus.sha256 != sha256:
         raise DataError(
-            f"the text of {name_or_path} has changed since: its sha256 is {found}, expected "
-            f"{sha256}; bring the old text back, or start anew without the expected sha256"
+            f"the text of {name_or_path} has changed since: its sha256 is {corpus.sha256}, "
+            f"expected {sha256}; bring the old text back, or start anew without the expected sha256"
         )
-    return Corpus(name=name_or_path, text=text, sha256=found, source=source)
+    return corpus
 
 
 def load_default_corpus() -> Corpus:
@@ -88,9 +132,7 @@ def load_default_corpus() -> Corpus:
         if failed:
             note = f"{'; '.join(failed)}; taking {name} instead"
             note += f" (`tinygpt corpus show {NAMED[0]}` says how to mend it)"
-        return Corpus(
-            name=name, text=corpus.text, sha256=corpus.sha256, source=corpus.source, note=note
-        )
+        return replace(corpus, note=note)
     raise MachineError("; ".join(failed))
 
 
@@ -152,41 +194,22 @@ NAMED = tuple(_LOADERS)
 # --- the user's own text
 
 
-def _own_file(name: str) -> tuple[str, str]:
+def _own(name: str, progress: Progress | None) -> Corpus:
     if not name or not os.path.exists(name):
         raise DataError(
-            f'corpus "{name}" is neither a named corpus nor a file{did_you_mean(name, NAMED)} '
-            f"(named: {', '.join(NAMED)})"
+            f'corpus "{name}" is neither a named corpus nor a file or folder'
+            f"{did_you_mean(name, NAMED)} (named: {', '.join(NAMED)})"
         )
     path = Path(name)
+    files = find(path)
+    absolute = Path(os.path.abspath(path))
+    found = scan(files, absolute.name, progress)
+    source = f"the file {absolute.name}, {found.n_bytes:,} bytes"
     if path.is_dir():
-        raise DataError(f"{path} is a folder; give a single .txt file")
-    if not path.is_file():  # a pipe or a device could be read once only, or never end
-        raise DataError(f"{path} is not a regular file; save the text to a .txt file first")
-    data = _read(path)
-    if not data:
-        raise DataError(f"{path} is empty; give a text")
-    return _decoded(data, path), f"the file {path.name}, {len(data):,} bytes"
-
-
-def _decoded(data: bytes, path: Path) -> str:
-    quoted = shlex.quote(str(path))
-    for magic, kind, command in (
-        (b"\x1f\x8b", "gzip", f"gunzip {quoted}"),
-        (b"PK\x03\x04", "zip", f"unzip {quoted}"),
-    ):
-        if data.startswith(magic):
-            raise DataError(f"{path} is a {kind} archive, not a text; unpack it: `{command}`")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        marks = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        encoding = "UTF-16" if marks else "WINDOWS-1252"
-        raise DataError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start:,} "
-            f"({error.reason}); convert it, for example with `iconv -f {encoding} -t UTF-8 "
-            f"{quoted} > NEW.txt`"
-        ) from None
+        source = f"the folder {absolute.name}, {len(files):,} .txt files, {found.n_bytes:,} bytes"
+    if found.n_newlines_added:
+        source += f", a newline added after {found.n_newlines_added:,} of the files"
+    return Corpus(name=name, text=found.text, sha256=found.sha256, source=source, path=absolute)
 
 
 def _read(path: Path) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinygpt.corpora import load_corpus
-from tinygpt.data import split
+from tinygpt.data import training_characters
 from tinygpt.errors import CheckpointError, ConfigError, DataError
 from tinygpt.model_folder import read_json
 from tinygpt.run_config import CorpusConfig
@@ -79,14 +79,14 @@ def own_text(
 
 
 def text_file(path: str | Path, n_bytes: int | None = None) -> Text:
-    """Prepare a UTF-8 file (or a named corpus) as `own_text` does.
+    """Prepare a UTF-8 file (or a folder of them, or a named corpus) as `own_text` does.
 
     Raises:
         DataError: no such file, or not a text.
         MachineError: the file can't be read now.
     """
     corpus = load_corpus(str(path))
-    return own_text(corpus.text, n_bytes, name=Path(corpus.name).name, source=corpus.source)
+    return own_text(corpus.part(0), n_bytes, name=corpus.title, source=corpus.source)
 
 
 def python_docs(n_bytes: int | None = None) -> Text:
@@ -123,12 +123,12 @@ def held_out_text(run: Path, n_bytes: int | None = None) -> Text:
         corpus = load_corpus(config.corpus, sha256=config.sha256)
     except DataError as error:
         raise DataError(f"{run}: its held-out text can't be had: {error}; or give --text") from None
-    train_text, text = split(corpus.text)
-    prefix = _last_bytes(train_text, HELD_OUT_PREFIX_BYTES)
+    n = training_characters(len(corpus.text))
+    before = corpus.part(max(0, n - HELD_OUT_PREFIX_BYTES), n)
     return _cut(
-        Path(corpus.name).name,
-        text,
-        prefix,
+        corpus.title,
+        corpus.part(n),
+        _last_bytes(before, HELD_OUT_PREFIX_BYTES),
         n_bytes,
         f"held-out part (the last 10%) of {corpus.source}",
     )
