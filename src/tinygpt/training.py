@@ -45,8 +45,8 @@ from tinygpt.run_folder import (
     refuse_existing,
 )
 from tinygpt.run_state import Position, Run
+from tinygpt.text_files import Progress
 from tinygpt.tokenizer import Tokenizer
-from tinygpt.tokenizer_file import load_tokenizer
 
 __all__ = ["Evaluated", "Event", "Resumed", "Sampled", "Saved", "Step", "resume", "train"]
 
@@ -68,6 +68,7 @@ def train(
     clock: Callable[[], float] = time.monotonic,
     started_s: float | None = None,
     stop: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
 ) -> Iterator[Event]:
     """Train a model in a new run folder.
 
@@ -85,6 +86,7 @@ def train(
         clock: seconds; tests inject it.
         started_s: its reading when the verb began; None means now.
         stop: asked often; once it says True the run saves and ends.
+        progress: told how far a large corpus is read and encoded, before the first event.
 
     Yields:
         Saved (step 0), then Step, Evaluated, Sampled and Saved; the last one is Saved with
@@ -119,13 +121,14 @@ def train(
     folder = next_run() if out is None else Path(out)
     refuse_existing(folder)
     picked = pick_device(device, dtype, threads)
-    data = prepare(text, tokenizer, train_config.block_size)
+    budget = Budget(train_config, clock, started_s)
+    data = prepare(text, tokenizer, train_config.block_size, _within(budget, progress))
     if train_config.monitored:
         data = with_monitor(data, train_config.block_size)
     recipe = Recipe(
         train=train_config,
         optim=optim_config,
-        corpus=CorpusConfig(corpus=text.name, sha256=text.sha256),
+        corpus=CorpusConfig(corpus=str(text.path or text.name), sha256=text.sha256),
         tokenizer=TokenizerConfig(tokenizer=tokenizer.kind)
         if start is not None
         else tokenizer_config or TokenizerConfig(),
@@ -145,7 +148,7 @@ def train(
         data=data,
         tokenizer=tokenizer,
         learner=Learner(model, optim_config, picked),
-        budget=Budget(train_config, clock, started_s),
+        budget=budget,
         stop=stop,
     )
     prompts(run)  # refuses those that the model can't take
@@ -154,7 +157,8 @@ def train(
             f"minutes={train_config.minutes} were over before the first step, after "
             f"{run.budget.elapsed_s:.1f} s; give more minutes"
         )
-    return _begin(run, generation_config, environment(picked))
+    recorded = {**environment(picked), "corpus_source": text.source}
+    return _begin(run, generation_config, recorded)
 
 
 def resume(
@@ -167,6 +171,7 @@ def resume(
     clock: Callable[[], float] = time.monotonic,
     started_s: float | None = None,
     stop: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
 ) -> Iterator[Event]:
     """Go on with a run from its newest checkpoint that is whole.
 
@@ -176,7 +181,7 @@ def resume(
         run: the run folder.
         corpus: the text, where it is not one that `load_corpus` finds again by its name.
         device, dtype, threads: as `pick_device`; "auto" and 0 take what the run began with.
-        clock, started_s, stop: as `train`.
+        clock, started_s, stop, progress: as `train`.
 
     Yields:
         Resumed, then as `train`.
@@ -193,13 +198,13 @@ def resume(
     config, _ = read_config(run)
     tokenizer, _ = open_tokenizer(run, config)
     if corpus is None:
-        corpus = load_corpus(recipe.corpus.corpus, sha256=recipe.corpus.sha256)
+        corpus = _recorded_corpus(run, recipe, progress)
     elif corpus.sha256 != recipe.corpus.sha256:
         raise DataError(
             f"the run was trained on a text with sha256 {recipe.corpus.sha256}, this one has "
             f"{corpus.sha256}; give the same text"
         )
-    data = prepare(corpus, tokenizer, recipe.train.block_size)
+    data = prepare(corpus, tokenizer, recipe.train.block_size, progress)
     if recipe.train.monitored:
         data = with_monitor(data, recipe.train.block_size)
     recorded = read_json(run / "environment.json")
@@ -240,6 +245,29 @@ def resume(
         )
 
     return _go_on(run, begin)
+
+
+def _within(budget: Budget, progress: Progress | None) -> Progress:
+    """Pass progress on, and end what takes longer than the minutes."""
+
+    def tell(what: str, share: float) -> None:
+        if progress is not None:
+            progress(what, share)
+        if budget.over():
+            raise ConfigError(
+                f"the minutes were over before the first step, at {share:.0%} of {what}; give more"
+            )
+
+    return tell
+
+
+def _recorded_corpus(run: Path, recipe: Recipe, progress: Progress | None) -> Corpus:
+    try:
+        return load_corpus(recipe.corpus.corpus, sha256=recipe.corpus.sha256, progress=progress)
+    except DataError as error:
+        raise DataError(
+            f"{error}; where the same text lies elsewhere now: `tinygpt resume {run} --corpus FILE`"
+        ) from None
 
 
 def _model_and_tokenizer(

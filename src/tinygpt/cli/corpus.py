@@ -20,26 +20,30 @@ def command() -> None:
 @click.argument("name")
 @options.common("json", "quiet")
 def show(name: str, as_json: bool, quiet: bool) -> None:
-    """Fetch NAME (tinyshakespeare, shakespeare, python-docs or a .txt file) and describe it."""
+    """Fetch NAME (a named corpus, or a file or folder of .txt) and describe it.
+
+    The named ones are tinyshakespeare, shakespeare and python-docs.
+    """
+    from tinygpt.cli.progress import working
     from tinygpt.corpora import load_corpus
 
-    corpus = load_corpus(name)
+    with working(quiet) as tell:
+        corpus = load_corpus(name, progress=tell)
     if corpus.note:
         console.say(corpus.note, quiet=quiet)
-    text = corpus.text
     description = {
         "name": corpus.name,
-        "n_characters": len(text),
-        "n_bytes": len(text.encode()),
-        "n_distinct": len(set(text)),
+        "n_characters": len(corpus.text),
+        "n_bytes": corpus.n_bytes,
+        "n_distinct": len(corpus.characters),
         "sha256": corpus.sha256,
         "source": corpus.source,
-        "begins": text[:FIRST_CHARACTERS],
+        "begins": corpus.part(0, FIRST_CHARACTERS),
     }
     if as_json:
         console.json_document(description)
     else:
-        console.show(*_renderables(description, "".join(sorted(set(text)))))
+        console.show(*_renderables(description, corpus.characters))
     console.next_commands(f"tinygpt train --corpus {console.word(name)}", quiet=quiet)
 
 

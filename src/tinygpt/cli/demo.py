@@ -19,12 +19,19 @@ __all__ = ["command"]
 
 
 @click.command(cls=options.Verb)
-@click.option("--minutes", type=click.FLOAT, default=1.0, show_default=True, help="Training time.")
+@click.option(
+    "--minutes",
+    type=click.FLOAT,
+    default=1.0,
+    show_default=True,
+    help="Training time; fetching the corpus and the comparison come on top.",
+)
 @click.option(
     "--corpus",
     "corpus_name",
-    metavar="NAME|FILE",
-    help="A named corpus or a .txt file of your own.  [default: tinyshakespeare, else the next]",
+    metavar="NAME|FILE|FOLDER",
+    help="A named corpus, or a .txt file or a folder of them of your own.  "
+    "[default: tinyshakespeare, else the next]",
 )
 @click.option(
     "--out",
@@ -42,15 +49,21 @@ def command(
     Leaves a run folder that Hugging Face transformers opens, with comparison.md and
     comparison.json in it.
     """
+    from tinygpt.cli.progress import working
     from tinygpt.corpora import load_corpus, load_default_corpus
     from tinygpt.run_config import TrainConfig
 
     settings = TrainConfig(minutes=minutes)  # refuses an impossible budget before any download
-    corpus = load_default_corpus() if corpus_name is None else load_corpus(corpus_name)
+    with working(quiet) as tell:
+        corpus = (
+            load_default_corpus()
+            if corpus_name is None
+            else load_corpus(corpus_name, progress=tell)
+        )
     if corpus.note:
         console.say(corpus.note, quiet=quiet)
     console.say(
-        f"corpus: {corpus.name}, {len(corpus.text):,} characters, {len(set(corpus.text))} "
+        f"corpus: {corpus.name}, {len(corpus.text):,} characters, {len(corpus.characters)} "
         f"distinct, sha256 {corpus.sha256[:16]}... ({corpus.source})",
         quiet=quiet,
     )
@@ -71,10 +84,9 @@ def _train(
     from tinygpt.cli.follow import follow
     from tinygpt.device import pick_device
     from tinygpt.model_config import PRESETS
-    from tinygpt.tokenizer import CharTokenizer
     from tinygpt.training import train
 
-    vocab_size = CharTokenizer.from_text(corpus.text).vocab_size
+    vocab_size = len(corpus.characters)
     config = replace(PRESETS["tinygpt"], vocab_size=vocab_size)
     console.say(
         f"model: TinyGPT, {n_params(config):,} parameters, {vocab_size} characters, "
@@ -83,8 +95,15 @@ def _train(
     )
     console.say(f"training for {settings.minutes:g} min into {out}", quiet=quiet)
     return follow(
-        lambda stop: train(
-            config, settings, corpus, out=out, device=device, threads=threads, stop=stop
+        lambda stop, tell: train(
+            config,
+            settings,
+            corpus,
+            out=out,
+            device=device,
+            threads=threads,
+            stop=stop,
+            progress=tell,
         ),
         quiet,
     )

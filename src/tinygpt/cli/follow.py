@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tinygpt.cli import console
-from tinygpt.cli.progress import duration, progress_for_training
+from tinygpt.cli.progress import duration, progress_for_training, working
 from tinygpt.cli.signals import Stop, stoppable
 from tinygpt.events import Evaluated, Event, Resumed, Saved
+from tinygpt.text_files import Progress
 
 __all__ = ["Followed", "follow"]
 
@@ -23,17 +24,26 @@ class Followed:
     """0, or 130 or 143 if a signal stopped it."""
 
 
-def follow(begin: Callable[[Stop], Iterable[Event]], quiet: bool) -> Followed:
+def follow(begin: Callable[[Stop, Progress], Iterable[Event]], quiet: bool) -> Followed:
     """Run a training to its end, with its progress and its outcome on stderr.
 
     Args:
-        begin: starts it, with the flag that Ctrl-C and SIGTERM set.
+        begin: starts it, with the flag that Ctrl-C and SIGTERM set, and what shows how far a large
+            text is encoded.
         quiet: show only how to go on after a signal.
     """
     saved: Saved | None = None
     final: Evaluated | None = None
     with stoppable() as stop:
-        for event in progress_for_training(begin(stop), quiet):
+        with working(quiet) as tell:
+
+            def encoding(what: str, share: float) -> None:
+                if stop():  # there is nothing to save yet
+                    raise SystemExit(stop.exit_code)
+                tell(what, share)
+
+            events = begin(stop, encoding)
+        for event in progress_for_training(events, quiet):
             if isinstance(event, Saved):
                 saved = event
             elif isinstance(event, Evaluated) and event.final:

@@ -11,16 +11,29 @@ __all__ = ["command"]
 
 @click.command(cls=options.Verb)
 @click.argument("run")
+@click.option(
+    "--corpus",
+    "corpus_name",
+    metavar="FILE|FOLDER",
+    help="Where the run's text lies now, if it was moved; its SHA-256 is checked.",
+)
 @options.common("device", "dtype", "threads", "quiet")
 @click.pass_obj
 def command(
-    started_s: float | None, run: str, device: str, dtype: str, threads: int, quiet: bool
+    started_s: float | None,
+    run: str,
+    corpus_name: str | None,
+    device: str,
+    dtype: str,
+    threads: int,
+    quiet: bool,
 ) -> int:
     """Continue RUN (a run folder, or its name in runs/) exactly where it stopped.
 
     What it began with is kept; a run of minutes spends what is left of them.
     """
     from tinygpt.cli.follow import follow
+    from tinygpt.corpora import load_corpus
     from tinygpt.device import pick_as_recorded
     from tinygpt.model_folder import read_json
     from tinygpt.run_folder import read_recipe
@@ -34,13 +47,15 @@ def command(
     console.say(f"run     {folder}, on {recipe.corpus.corpus}", quiet=quiet)
     console.say(f"device  {picked.why}", quiet=quiet)
     ended = follow(
-        lambda stop: resume(
+        lambda stop, tell: resume(
             folder,
+            corpus=load_corpus(corpus_name, progress=tell) if corpus_name else None,
             device=device,
             dtype=dtype,
             threads=threads,
             started_s=started_s,
             stop=stop,
+            progress=tell,
         ),
         quiet,
     )

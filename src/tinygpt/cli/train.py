@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from tinygpt.corpora import Corpus
     from tinygpt.language_model import LanguageModel
     from tinygpt.run_file import RunFile
+    from tinygpt.text_files import Progress
 
 __all__ = ["command"]
 
 DEFAULT_MINUTES = 1.0
-
-_FOLLOW_FROM_THE_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id")
+DEFAULT_VOCAB_SIZE = 1024
+"""Of a BPE that is trained on the corpus."""
 
 
 @click.command(cls=options.Verb)
@@ -48,8 +49,11 @@ _FOLLOW_FROM_THE_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id")
     TrainConfig,
     OptimConfig,
     ModelConfig,
-    without=("sha256", *_FOLLOW_FROM_THE_TOKENIZER),
-    defaults=(PRESETS["tinygpt"], TrainConfig(minutes=DEFAULT_MINUTES)),
+    without=("sha256", "bos_token_id", "eos_token_id"),
+    defaults=(
+        replace(PRESETS["tinygpt"], vocab_size=DEFAULT_VOCAB_SIZE),
+        TrainConfig(minutes=DEFAULT_MINUTES),
+    ),
 )
 @options.common("device", "dtype", "threads", "allow_pickle", "quiet")
 @click.pass_obj
@@ -70,13 +74,20 @@ def command(
 
     The run folder is a model folder: sample, evaluate, compare and transformers open it.
     """
+    from tinygpt.cli.progress import working
+    from tinygpt.device import differences, environment, pick_as_recorded
     from tinygpt.run_folder import next_run, refuse_existing
 
     settings = _settings(flags, config, start, dropout)
     _check(settings)
     folder = next_run() if out is None else out
     refuse_existing(folder)
-    corpus = _corpus(settings)
+    with working(quiet) as tell:
+        corpus = _corpus(settings, tell)
+    where = pick_as_recorded(settings.environment, device, dtype, threads)
+    if settings.environment:
+        for line in differences(settings.environment, environment(where)):
+            console.say(line, quiet=quiet)
     lm = None
     if settings.start is not None:
         from tinygpt.language_model import load
@@ -84,13 +95,13 @@ def command(
         lm = load(settings.start, device="cpu", allow_pickle=allow_pickle)
     model_config = _model_config(settings, corpus, lm)
     train_config = _train_config(settings)
-    _announce(corpus, model_config, train_config, folder, lm, (device, dtype, threads), quiet)
+    _announce(corpus, model_config, train_config, folder, lm, where.why, quiet)
 
     from tinygpt.cli.follow import follow
     from tinygpt.training import train
 
     ended = follow(
-        lambda stop: train(
+        lambda stop, tell: train(
             model_config,
             train_config,
             corpus,
@@ -98,11 +109,12 @@ def command(
             tokenizer_config=None if lm else TokenizerConfig(**settings.tokenizer),
             out=folder,
             start=lm,
-            device=device,
-            dtype=dtype,
-            threads=threads,
+            device=str(where.device),
+            dtype=str(where.dtype).removeprefix("torch."),
+            threads=where.threads,
             started_s=started_s,
             stop=stop,
+            progress=tell,
         ),
         quiet,
     )
@@ -159,30 +171,31 @@ def _optim_config(settings: "RunFile") -> OptimConfig | None:
     return OptimConfig(**{"learning_rate": FINE_TUNING_LEARNING_RATE} | settings.optim)
 
 
-def _corpus(settings: "RunFile") -> "Corpus":
+def _corpus(settings: "RunFile", tell: "Progress") -> "Corpus":
     from tinygpt.corpora import load_corpus, load_default_corpus
 
     if not settings.corpus:
         return load_default_corpus()
     config = CorpusConfig(**settings.corpus)
-    return load_corpus(config.corpus, sha256=config.sha256)
+    return load_corpus(config.corpus, sha256=config.sha256, progress=tell)
 
 
 def _model_config(settings: "RunFile", corpus: "Corpus", lm: "LanguageModel | None") -> ModelConfig:
     """Return the architecture; what follows from the tokenizer is filled in."""
     if lm is not None:
         return ModelConfig(**settings.model) if settings.model else lm.config
-    gpt2 = PRESETS["gpt2"]
-    ids: dict[str, Any] = {"vocab_size": len(set(corpus.text))}
-    if TokenizerConfig(**settings.tokenizer).tokenizer == "gpt2":
-        ids = {name: getattr(gpt2, name) for name in _FOLLOW_FROM_THE_TOKENIZER}
-    for name, value in ids.items():
+    from tinygpt.new_tokenizer import settled_fields
+
+    kind = TokenizerConfig(**settings.tokenizer).tokenizer
+    settled = settled_fields(kind, corpus)
+    for name, value in settled.items():
         if settings.model.get(name, value) != value:
             raise ConfigError(
-                f"{name}={settings.model[name]} in the run file, but the tokenizer makes it "
+                f'{name}={settings.model[name]} was given, but tokenizer "{kind}" makes it '
                 f"{value}; leave {name} out"
             )
-    return replace(PRESETS["tinygpt"], **{**settings.model, **ids})
+    given = {"vocab_size": DEFAULT_VOCAB_SIZE} | settings.model
+    return replace(PRESETS["tinygpt"], **given | settled)
 
 
 def _announce(
@@ -191,12 +204,11 @@ def _announce(
     train: TrainConfig,
     folder: Path,
     lm: "LanguageModel | None",
-    where: tuple[str, str, int],
+    where: str,
     quiet: bool,
 ) -> None:
     """Say what is about to happen."""
     from tinygpt.account import n_params
-    from tinygpt.device import pick_device
 
     if corpus.note:
         console.say(corpus.note, quiet=quiet)
@@ -209,12 +221,12 @@ def _announce(
     if train.gradient_accumulation_steps > 1:
         batch = f"{train.gradient_accumulation_steps} x {batch}"
     lines = {
-        "corpus": f"{corpus.name}, {len(corpus.text):,} characters, {len(set(corpus.text)):,} "
-        f"distinct, sha256 {corpus.sha256[:12]}",
+        "corpus": f"{corpus.name}, {len(corpus.text):,} characters, {len(corpus.characters):,} "
+        f"distinct, sha256 {corpus.sha256[:12]} ({corpus.source})",
         "model": f"{n_params(config):,} parameters, {config.n_layer} layers x {config.n_head} "
         f"heads, {config.n_embd} wide" + (f", fine-tuned from {lm.name}" if lm else ""),
         "tokens": f"vocabulary {config.vocab_size:,}, context {config.n_positions:,}",
-        "device": pick_device(*where).why,
+        "device": where,
         "budget": f"{budget}; {batch} a step",
         "run": str(folder),
     }
@@ -224,7 +236,7 @@ def _announce(
 
 def _suggest(folder: Path, corpus: "Corpus", quiet: bool) -> None:
     run = console.word(str(folder))
-    first = next((line for line in corpus.text.splitlines() if line.strip()), "")[:40]
+    first = next((line for line in corpus.part(0, 10_000).splitlines() if line.strip()), "")[:40]
     prompt = console.word(first) if console.printable(first) == first else ""
     console.next_commands(
         f"tinygpt sample {run} {prompt}".rstrip(),
