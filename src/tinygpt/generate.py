@@ -1,12 +1,15 @@
-"""The generation loop: prompt in, pieces of text out, over any DecodeSession.
+"""The generation loop: prompts in, pieces of text out, over any DecodeSession.
 
-Past the window (product rule, the same in every engine): positions are absolute, so a full cache
-can't slide. From n_positions tokens one more is drawn; then the last n_positions // 2 tokens, that
-one among them (at least it), are prefilled anew from position 0 and generation goes on.
+Past the window (product rule, the same in every engine): when a sequence holds n_positions ids, one
+more is drawn from that full window. Then the last n_positions // 2 ids, the new one among them (at
+least the new one), are prefilled anew from position 0, and generation goes on.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from tinygpt.errors import ContextError, TokenizerError
 from tinygpt.run_config import GenerationConfig
@@ -14,13 +17,13 @@ from tinygpt.sampling import generator, next_id
 from tinygpt.session import DecodeSession
 from tinygpt.tokenizer import TextStream, Tokenizer
 
-__all__ = ["generate_ids", "prompt_ids", "stream_text"]
+__all__ = ["generate_batch", "generate_ids", "prompt_ids", "stream_batch", "stream_text"]
 
 
 def prompt_ids(
     tokenizer: Tokenizer, prompt: str, n_positions: int, *, truncate: bool = False
 ) -> list[int]:
-    """Encode a prompt; an empty one becomes <|endoftext|>, or a newline in a character model.
+    """Encode a prompt; an empty one becomes <|endoftext|>, or a newline where there is none.
 
     Raises:
         TokenizerError: a character that the tokenizer lacks.
@@ -60,34 +63,60 @@ def generate_ids(
         ids: the prompt, 1 to n_positions ids; the slot must be empty, and is freed at the end.
         seed, sample_index: key of the random stream (see sampling.py).
     """
-    rng = generator(seed, sample_index)
-    sequence = list(ids)
+    batch = generate_batch(
+        session, [ids], settings, seed=seed, sample_index=sample_index, slots=[slot]
+    )
+    yield from (new for _, new in batch if new is not None)
+
+
+def generate_batch(
+    session: DecodeSession,
+    prompts: Sequence[list[int]],
+    settings: GenerationConfig,
+    *,
+    seed: int = 0,
+    sample_index: int = 0,
+    slots: Sequence[int] | None = None,
+    ended: Container[int] = (),
+) -> Iterator[tuple[int, int | None]]:
+    """Continue several prompts at once; a slot whose sequence ends takes the next prompt.
+
+    Args:
+        prompts: each as `generate_ids` takes one; prompt i draws from the random stream of
+            sample_index + i, so that it gets the ids that it would get alone.
+        slots: empty ones to work in; None takes all.
+        ended: indices of prompts of which no more is wanted; looked at after each id.
+
+    Yields:
+        (index of the prompt, its next id), and (index, None) once when it ends.
+    """
+    free = deque(range(session.n_slots) if slots is None else slots)
+    waiting, running = deque(enumerate(prompts)), list[_Sequence]()
+    if settings.max_new_tokens == 0:
+        yield from ((index, None) for index, _ in waiting)
+        return
     try:
-        session.prefill(slot, sequence)
-        held = len(sequence)
-        for n_new in range(1, settings.max_new_tokens + 1):
-            greedy = settings.temperature == 0
-            new = (
-                session.argmax([slot])[0]
-                if greedy
-                else next_id(session.logits(slot), settings, rng)
-            )
-            if new == settings.eos_token_id:
-                return
-            yield new
-            if n_new == settings.max_new_tokens:
-                return
-            sequence.append(new)
-            if held < session.n_positions:
-                session.step([slot], [new])
-                held += 1
-            else:
-                sequence = sequence[-max(1, session.n_positions // 2) :]
-                session.free(slot)
-                session.prefill(slot, sequence)
-                held = len(sequence)
+        while waiting or running:
+            while waiting and free:
+                index, ids = waiting.popleft()
+                rng = generator(seed, sample_index + index)
+                running.append(_Sequence(index, free.popleft(), list(ids), rng, set(ids)))
+                session.prefill(running[-1].slot, ids)
+            running.sort(key=lambda one: one.slot)  # neighbouring slots are the fastest
+            for one, new in zip(list(running), _draw(session, running, settings), strict=True):
+                if new != settings.eos_token_id:
+                    yield one.index, new
+                    if one.index not in ended and one.n_new + 1 < settings.max_new_tokens:
+                        one.append(new)
+                        continue
+                running.remove(one)
+                session.free(one.slot)
+                free.append(one.slot)
+                yield one.index, None
+            _feed(session, running)
     finally:
-        session.free(slot)
+        for one in running:
+            session.free(one.slot)
 
 
 def stream_text(
@@ -105,19 +134,89 @@ def stream_text(
     Held back are bytes of an unfinished character and a tail that may be the start of a stop
     string; the stop string itself is never yielded.
     """
-    text, stops = TextStream(tokenizer), _StopStrings(settings.stop_strings)
-    for new in generate_ids(
-        session, ids, settings, seed=seed, sample_index=sample_index, slot=slot
+    batch = stream_batch(
+        session, tokenizer, [ids], settings, seed=seed, sample_index=sample_index, slots=[slot]
+    )
+    yield from (piece for _, piece in batch if piece is not None)
+
+
+def stream_batch(
+    session: DecodeSession,
+    tokenizer: Tokenizer,
+    prompts: Sequence[list[int]],
+    settings: GenerationConfig,
+    *,
+    seed: int = 0,
+    sample_index: int = 0,
+    slots: Sequence[int] | None = None,
+) -> Iterator[tuple[int, str | None]]:
+    """Yield (index of the prompt, piece of its text), and (index, None) once when it ends.
+
+    Arguments as `generate_batch`, pieces as `stream_text`.
+    """
+    texts = [(TextStream(tokenizer), _StopStrings(settings.stop_strings)) for _ in prompts]
+    ended: set[int] = set()
+    for index, new in generate_batch(
+        session,
+        prompts,
+        settings,
+        seed=seed,
+        sample_index=sample_index,
+        slots=slots,
+        ended=ended,
     ):
+        text, stops = texts[index]
+        if new is None:
+            rest = "" if stops.found else stops.push(text.finish())
+            if rest := rest + stops.held:
+                yield index, rest
+            yield index, None
+            continue
         piece = stops.push(text.push(new))
-        if piece:
-            yield piece
         if stops.found:
-            return
-    if rest := stops.push(text.finish()):
-        yield rest
-    if not stops.found and stops.held:
-        yield stops.held
+            ended.add(index)
+        if piece:
+            yield index, piece
+
+
+@dataclass(slots=True, eq=False)
+class _Sequence:
+    """A prompt on its way through a slot."""
+
+    index: int
+    slot: int
+    window: list[int]
+    """What the slot holds, and at its end what it is to be fed."""
+    rng: np.random.Generator
+    seen: set[int]
+    """Every id of the prompt and of the text so far, also those that have left the window."""
+    n_new: int = 0
+
+    def append(self, new: int) -> None:
+        self.n_new += 1
+        self.window.append(new)
+        self.seen.add(new)
+
+
+def _draw(
+    session: DecodeSession, sequences: list[_Sequence], settings: GenerationConfig
+) -> list[int]:
+    """Choose the next id of each sequence; greedily in the engine, where that gives the same."""
+    if settings.temperature == 0 and settings.repetition_penalty == 1:
+        return session.argmax([one.slot for one in sequences])
+    return [next_id(session.logits(one.slot), settings, one.rng, one.seen) for one in sequences]
+
+
+def _feed(session: DecodeSession, sequences: list[_Sequence]) -> None:
+    """Append the last id of each sequence to its slot: one step for all whose window has room."""
+    room = [one for one in sequences if len(one.window) <= session.n_positions]
+    if room:
+        session.step([one.slot for one in room], [one.window[-1] for one in room])
+    for one in sequences:
+        if len(one.window) > session.n_positions:
+            one.window = one.window[-max(1, session.n_positions // 2) :]
+            session.free(one.slot)
+            session.prefill(one.slot, one.window)
 
 
 @dataclass(slots=True)

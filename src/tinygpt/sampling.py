@@ -69,7 +69,8 @@ def probabilities(logits: Logits, settings: GenerationConfig, seen: Collection[i
         p[order[before >= settings.top_p]] = 0
     if settings.min_p > 0:
         p[p < settings.min_p * p.max()] = 0
-    return p / p.sum()
+    p /= p.sum()
+    return p
 
 
 def _penalised(logits: Logits, settings: GenerationConfig, seen: Collection[int]) -> Scores:
