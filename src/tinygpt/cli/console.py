@@ -8,6 +8,7 @@ training run outlives the pipe it logs to. rich is imported where it is used, ne
 import contextlib
 import io
 import json
+import logging
 import os
 import shlex
 import sys
@@ -24,6 +25,7 @@ __all__ = [
     "data",
     "emphasise",
     "error",
+    "follow_log",
     "is_live",
     "json_document",
     "next_commands",
@@ -80,6 +82,13 @@ def say(line: str = "", *, quiet: bool = False) -> None:
     """Write a line to stderr."""
     if not quiet:
         _to_stderr(f"{printable(line)}\n")
+
+
+def follow_log(quiet: bool) -> None:
+    """Write what the modules below log (a download, a damaged cache) to stderr, unless `quiet`."""
+    log = logging.getLogger("tinygpt")
+    log.handlers = [_Said()]
+    log.setLevel(logging.ERROR if quiet else logging.WARNING)
 
 
 def next_commands(*commands: str, quiet: bool = False) -> None:
@@ -155,6 +164,14 @@ def rich_console(stream: TextIO, file: TextIO | None = None) -> "Console":
         soft_wrap=False,
         width=None if stream.isatty() or wide.isdecimal() else PIPE_WIDTH,
     )
+
+
+class _Said(logging.Handler):
+    """Says what is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        say(record.getMessage())
 
 
 def _has_colour(stream: TextIO) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from tinygpt.cli import console
 from tinygpt.errors import ConfigError
 from tinygpt.run_config import SCORED_BYTES
 from tinygpt.settings import field_docs
@@ -171,9 +172,18 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         "--json", "as_json", is_flag=True, help="Write one JSON document to stdout."
     ),
     "quiet": click.option(
-        "--quiet", "-q", is_flag=True, help="Write nothing but errors to stderr."
+        "--quiet",
+        "-q",
+        is_flag=True,
+        callback=lambda ctx, param, value: _hush(value),
+        help="Write nothing but errors to stderr.",
     ),
 }
+
+
+def _hush(quiet: bool) -> bool:
+    console.follow_log(quiet)
+    return quiet
 
 
 def _option(cls: type, name: str, default: Any) -> Callable[[Any], Any]:
