@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tinygpt.bpe import BPETokenizer
 
-from tinygpt import measuring, run_folder
+from tinygpt import measuring, run_folder, text_files
+from tinygpt.bpe import BPETokenizer
 from tinygpt.checkpoint import load_newest
 from tinygpt.corpora import Corpus
 from tinygpt.data import split
@@ -513,6 +513,85 @@ def test_resume_wants_a_run_and_its_text(config, settings, tmp_path, model_folde
         resume(tmp_path / "r", corpus=corpus_of(CORPUS.text + "!"))
     with pytest.raises(DataError, match='"test" is neither a named corpus nor a file'):
         resume(tmp_path / "r")
+
+
+def test_an_own_text_is_found_again_from_another_folder(config, settings, tmp_path, monkeypatch):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    Path("my.txt").write_text(CORPUS.text)
+    run(config, settings, tmp_path / "r", CorpusConfig(corpus="my.txt"), stop=Stop(9))
+    recorded = json.loads((tmp_path / "r" / "training.json").read_text())["corpus"]["corpus"]
+    assert recorded == str(tmp_path / "one" / "my.txt")
+    source = json.loads((tmp_path / "r" / "environment.json").read_text())["corpus_source"]
+    assert source == "the file my.txt, 4,000 bytes"
+    monkeypatch.chdir(tmp_path / "two")
+    assert list(resume(tmp_path / "r"))[-1].final
+    card = (tmp_path / "r" / "README.md").read_text()
+    assert "| corpus | my.txt |" in card
+    assert str(tmp_path) not in card
+
+
+def test_resume_without_the_text_says_how_to_give_it(config, settings, tmp_path):
+    path = tmp_path / "my.txt"
+    path.write_text(CORPUS.text)
+    run(config, settings, tmp_path / "r", CorpusConfig(corpus=str(path)), stop=Stop(9))
+    path.write_text("another text")
+    with pytest.raises(DataError, match=r"has changed since.*resume .*r --corpus FILE"):
+        resume(tmp_path / "r")
+    path.unlink()
+    with pytest.raises(DataError, match=r"neither a named corpus.*resume .*r --corpus FILE"):
+        resume(tmp_path / "r")
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
+def test_a_large_text_trains_as_one_in_memory(kind, config, settings, tmp_path, monkeypatch):
+    """Folder of text, ids mapped from a file: the same weights and figures, resumed too."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for i in range(4):
+        (folder / f"{i}.txt").write_text(CORPUS.text[i * 1000 : (i + 1) * 1000])
+    sizes = {"char": VOCAB_SIZE, "byte": 256, "bpe": 270}
+    arguments = {"tokenizer_config": TokenizerConfig(tokenizer=kind)}
+    config = dataclasses.replace(config, vocab_size=sizes[kind])
+    where = CorpusConfig(corpus=str(folder))
+    run(config, settings, tmp_path / "memory", where, **arguments)
+    monkeypatch.setattr(text_files, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(text_files, "_BLOCK_BYTES", 300)
+    said = []
+    run(config, settings, tmp_path / "files", where, stop=Stop(9), **arguments)
+    list(resume(tmp_path / "files", progress=lambda what, share: said.append(what)))
+    assert any(what.startswith("checking the ids of texts") for what in said)
+    for name in ("model.safetensors", "training.json"):
+        a, b = ((tmp_path / out / name).read_bytes() for out in ("memory", "files"))
+        assert a == b
+    finals = [
+        json.loads(line)
+        for out in ("memory", "files")
+        for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()
+        if '"final": true' in line and "val_loss" in line
+    ]
+    assert len(finals) == 2
+    assert finals[0]["bits_per_byte"] == finals[1]["bits_per_byte"]
+    assert finals[0]["val_loss"] == finals[1]["val_loss"]
+
+
+def test_minutes_that_end_while_a_text_is_encoded(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_files, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(text_files, "_BLOCK_BYTES", 300)
+    (tmp_path / "my.txt").write_text(CORPUS.text)
+    clock = iter(range(1000))
+    with pytest.raises(
+        ConfigError, match=r"the minutes were over .* of encoding my\.txt.*give more"
+    ):
+        run(
+            config,
+            MINUTES,
+            tmp_path / "r",
+            CorpusConfig(corpus=str(tmp_path / "my.txt")),
+            clock=lambda: 4.0 * next(clock),
+        )
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_corpus_of_a_file_is_found_again(config, settings, tmp_path):
