@@ -72,7 +72,7 @@ def test_without_a_budget_it_is_one_minute(monkeypatch: pytest.MonkeyPatch) -> N
 
     def fake(model_config, train_config, corpus, **arguments):
         seen.update(arguments, minutes=train_config.minutes)
-        yield Saved(step=0, elapsed_s=1.0, path=Path("runs/a"), final=True, reason="end")
+        yield Saved(step=0, tokens=0, elapsed_s=1.0, path=Path("runs/a"), final=True, reason="end")
 
     monkeypatch.setattr("tinygpt.training.train", fake)
     before_s = time.monotonic()
@@ -97,8 +97,17 @@ def test_flags_go_before_a_toml_file(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_config_run_repeats_the_run_bit_for_bit() -> None:
-    assert train("--seed", "3", "--quiet") == 0
-    assert main(["train", "--config", "runs/a", "--out", "runs/b", "--threads", "1", "-q"]) == 0
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        assert train("--seed", "3", "--quiet", "--threads", "2") == 0
+        torch.set_num_threads(1)  # what the repeated run began with counts, not what holds now
+        assert main(["train", "--config", "runs/a", "--out", "runs/b", "-q"]) == 0
+        recorded = json.loads(Path("runs/b/environment.json").read_text("utf-8"))
+        assert recorded["threads"] == min(2, os.cpu_count() or 1)
+    finally:
+        torch.set_num_threads(before)
     assert weights("runs/b") == weights("runs/a")
     other = ["train", "--config", "a", "--seed", "4", "--out", "runs/c", "--threads", "1", "-q"]
     assert main(other) == 0
@@ -134,7 +143,7 @@ def test_what_can_be_mended_is_one_line(
 def test_vocab_size_in_a_file_must_be_the_tokenizers(capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.toml").write_text("[model]\nvocab_size = 65\n", "utf-8")
     assert train("--config", "a.toml") == 2
-    assert "vocab_size=65 in the run file, but the tokenizer makes it 28" in capsys.readouterr().err
+    assert 'vocab_size=65 was given, but tokenizer "char" makes it 28' in capsys.readouterr().err
 
 
 def test_an_existing_run_is_refused_before_anything_else(
@@ -230,7 +239,7 @@ def events() -> list[object]:
             learning_rate=1e-3,
             grad_norm=1.0,
             progress=i / 6,
-            bits_per_byte=2.885,
+            train_bits_per_byte=2.885,
             bytes_per_s=2500.0,
             eta_s=100.0 - i,
         )

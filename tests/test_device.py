@@ -65,6 +65,7 @@ def test_bfloat16_on_the_cpu_only_when_asked_for():
         ({"device": "cpu:1"}, "is not known"),
         ({"device": "cpu", "dtype": "float16"}, "known: auto, float32, bfloat16"),
         ({"device": "cpu", "threads": -1}, "threads=-1"),
+        ({"device": "cpu", "threads": 100_000}, "threads=100000 is not allowed: 1 to 1024"),
     ],
 )
 def test_refuses_what_is_not_there(no_gpu, arguments, message):

@@ -1,5 +1,6 @@
 """Run files: TOML and earlier runs, strict keys, and what overrides what."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_a_run_says_how_it_was_trained(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     found = read_run_file("mine")  # as MODEL: a name in runs/
     assert found == read_run_file("runs/mine")
-    assert found.train == to_dict(TrainConfig(max_steps=7))
+    assert found.train == dataclasses.asdict(TrainConfig(max_steps=7))
     assert found.optim["beta1"] == 0.8
     assert found.corpus == {"corpus": "python-docs", "sha256": "a" * 64}
     assert found.model["n_embd"] == 128

@@ -21,6 +21,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Precisions by name."""
 
 _KINDS = ("auto", "cpu", "cuda", "mps")
+_MOST_THREADS = 1024  # far more, and starting them ends the process
 _COMPARED = ("torch", "cpu", "device", "dtype", "threads")
 """Entries of `environment` that must agree for a resumption to be exact."""
 
@@ -47,15 +48,17 @@ def pick_device(device: str = "auto", dtype: str = "auto", threads: int = 0) -> 
             that is there.
         dtype: "float32" or "bfloat16"; "auto" takes bfloat16 on a CUDA device that computes with
             it, else float32.
-        threads: CPU threads; 0 leaves torch's choice.
+        threads: CPU threads, at most 1024; 0 leaves torch's choice.
 
     Raises:
         ConfigError: a device, precision or number of threads that is not to be had here.
     """
     chosen, reason = _device(device)
     precision, why_precision = _dtype(dtype, chosen)
-    if threads < 0:
-        raise ConfigError(f"threads={threads} is not allowed: 0 (torch's choice) or more")
+    if not 0 <= threads <= _MOST_THREADS:
+        raise ConfigError(
+            f"threads={threads} is not allowed: 1 to {_MOST_THREADS}, or 0 for torch's choice"
+        )
     if threads:
         torch.set_num_threads(threads)
     n_threads = torch.get_num_threads()
@@ -83,7 +86,7 @@ def pick_as_recorded(recorded: dict[str, Any], device: str, dtype: str, threads:
     """Pick what a run began with, where nothing else is asked for and the machine has it.
 
     Args:
-        recorded: its `environment`.
+        recorded: its `environment`; an empty one leaves all to `pick_device`.
         device, dtype, threads: as `pick_device`.
 
     Raises:
@@ -91,7 +94,7 @@ def pick_as_recorded(recorded: dict[str, Any], device: str, dtype: str, threads:
     """
     if not threads and 0 < recorded.get("threads", 0) <= (os.cpu_count() or 1):
         threads = recorded["threads"]
-    if device != "auto":
+    if device != "auto" or not recorded:
         return pick_device(device, dtype, threads)
     dtype = recorded.get("dtype", "auto") if dtype == "auto" else dtype
     try:
@@ -101,13 +104,13 @@ def pick_as_recorded(recorded: dict[str, Any], device: str, dtype: str, threads:
 
 
 def differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a line if a run that goes on in another environment can't be bit-exact."""
+    """Return a line if a run that goes on or is repeated elsewhere can't be bit-exact."""
     changed = [
         f"{name} was {recorded.get(name)}, is {now[name]}"
         for name in _COMPARED
         if recorded.get(name) != now[name]
     ]
-    return [f"not bit-exact with the run so far: {', '.join(changed)}"] if changed else []
+    return [f"not bit-exact: {', '.join(changed)}"] if changed else []
 
 
 def _device(name: str) -> tuple[torch.device, str]:

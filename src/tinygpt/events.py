@@ -51,9 +51,9 @@ class Evaluated:
     """Held-out tokens scored: a fixed sample on the way, all of them at the end."""
     n_total: int
     """Held-out tokens there are."""
-    monitor_loss: float | None
+    monitor_loss: float | None = None
     """The same on a fixed sample of the monitor slice; None in a run without one."""
-    kept_step: int | None
+    kept_step: int | None = None
     """At the end: the step whose weights are kept and measured; None where it is the last one."""
     bits_per_byte: float | None
     """Of the first 32 KiB of the held-out part; only at the end, and where the minutes allow."""

