@@ -149,13 +149,13 @@ def test_reading_leads_a_refusal_with_the_place():
         (OptimConfig, {"beta1": 1}, "beta1=1 is not allowed: 0 <= beta < 1"),
         (OptimConfig, {"beta2": -0.1}, "beta2=-0.1 is not allowed: 0 <= beta < 1"),
         (OptimConfig, {"adam_epsilon": 0}, "adam_epsilon=0 is not allowed: above 0"),
-        (CorpusConfig, {"corpus": ""}, "corpus is empty: give a named corpus or a .txt file"),
+        (CorpusConfig, {"corpus": ""}, "corpus is empty: give a named corpus, or a .txt file or a folder of them"),
         (CorpusConfig, {"sha256": "ABC"}, 'sha256="ABC" is not allowed: 64 lower-case hex digits'),
         (CorpusConfig, {"sha256": "G" * 64}, "is not allowed: 64 lower-case hex digits"),
         (
             TokenizerConfig,
             {"tokenizer": "chars"},
-            'tokenizer="chars" is not known; did you mean "char"? (known: char, gpt2)',
+            'tokenizer="chars" is not known; did you mean "char"? (known: char, byte, bpe, gpt2)',
         ),
         (GenerationConfig, {"temperature": -0.1}, "temperature=-0.1 is not allowed: 0 or more"),
         (GenerationConfig, {"top_k": 0}, "top_k=0 is not allowed: at least 1 (null keeps all)"),
@@ -291,4 +291,4 @@ def test_exports_are_exact_and_sorted():
     }
     constants_first = sorted(run_config.__all__, key=lambda name: (not name.isupper(), name))
     assert run_config.__all__ == constants_first
-    assert set(run_config.__all__) == public | {"TOKENIZERS"}
+    assert set(run_config.__all__) == public | {"SCORED_BYTES", "TOKENIZERS"}

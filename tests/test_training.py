@@ -752,9 +752,9 @@ def test_a_budget_that_is_nearly_spent_still_takes_one_step(config, tmp_path, cl
 @pytest.fixture
 def bpe_folder(tmp_path, make_hf_gpt2, tiny_config):
     """A Hugging Face folder with a byte-level BPE of 256 bytes, 3 merges and <|endoftext|>."""
-    from tinygpt.tokenizer import _BYTES
+    from tinygpt.tokenizer import BYTE_LETTERS
 
-    letters = list(_BYTES)
+    letters = list(BYTE_LETTERS)
     merges = [("t", "h"), ("th", "e"), ("a", "t")]
     tokens = [*letters, *(a + b for a, b in merges)]
     vocab = {token: i for i, token in enumerate(tokens)}
