@@ -123,6 +123,8 @@ def test_config_run_repeats_the_run_bit_for_bit() -> None:
         (["--minutes", "1"], "give one budget, not two"),
         (["--n-head", "3"], "n_embd=8 is not divisible by n_head=3"),
         (["--tokenizer", "cahr"], 'did you mean "char"?'),
+        (["--tokenizer", "byte", "--vocab-size", "300"], 'tokenizer "byte" makes it 256; leave'),
+        (["--tokenizer", "bpe", "--vocab-size", "255"], "it must be at least 256"),
         (["--block-size", "9"], "block_size=9 is longer than the model's n_positions=8"),
         (["--corpus", "none.txt"], "neither a named corpus nor a file"),
         (["--device", "cdua"], 'did you mean "cuda"?'),
@@ -144,6 +146,38 @@ def test_vocab_size_in_a_file_must_be_the_tokenizers(capsys: pytest.CaptureFixtu
     Path("a.toml").write_text("[model]\nvocab_size = 65\n", "utf-8")
     assert train("--config", "a.toml") == 2
     assert 'vocab_size=65 was given, but tokenizer "char" makes it 28' in capsys.readouterr().err
+
+
+def test_a_bpe_is_trained_in_the_size_asked_for_and_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train("--tokenizer", "bpe", "--vocab-size", "270") == 0
+    assert "tokens  vocabulary 270, context 8" in capsys.readouterr().err
+    assert main(["train", "--config", "runs/a", "--out", "runs/b", "-q"]) == 0
+    for name in ("tokenizer.json", "vocab.json", "merges.txt", "config.json"):
+        assert Path("runs/a", name).read_bytes() == Path("runs/b", name).read_bytes()
+    assert weights("runs/b") == weights("runs/a")
+    assert recipe("runs/b")["tokenizer"] == {"tokenizer": "bpe"}
+
+
+def test_a_bpe_has_1024_tokens_unless_another_size_is_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train("--tokenizer", "bpe") == 2  # more than this text gives
+    assert "vocab_size=1024 is more than the training text gives" in capsys.readouterr().err
+
+
+def test_a_byte_model_is_shown_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("my.txt").write_text("é to be, or not to be\n" * 60, "utf-8")
+    assert train("--tokenizer", "byte", "--vocab-size", "256", "-q") == 0
+    assert "| vocabulary | 256 bytes |" in Path("runs/a/README.md").read_text("utf-8")
+    assert train("--quiet", out="runs/char") == 0
+    Path("text.txt").write_text("é\né to be\n", "utf-8")
+    assert main(["compare", "runs/a", "runs/char", "--text", "text.txt", "--json", "-q"]) == 0
+    byte, char = json.loads(capsys.readouterr().out)["models"]
+    assert (byte["tokenization"], char["tokenization"]) == ("raw bytes", "raw characters")
+    assert byte["first_tokens"][:3] == ["\\xc3", "\\xa9", " "]
+    assert byte["bytes_per_token"] == 1.0
 
 
 def test_an_existing_run_is_refused_before_anything_else(
@@ -313,3 +347,11 @@ def test_durations() -> None:
         "1h00m",
         "2h05m",
     ]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_diverged_run_ends_in_one_line(steps: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """After one step only the evaluation can see it, after two also the loss of the step."""
+    assert train("--learning-rate", "1e30", "--warmup-steps", "0", "-q", steps=steps) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: step 1: val_loss (nan) is not finite; lower learning_rate")

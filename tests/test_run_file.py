@@ -125,6 +125,23 @@ def test_another_corpus_drops_the_hash_of_the_old_one() -> None:
     assert overlaid(file, RunFile()).corpus == file.corpus
 
 
+def test_a_run_with_a_trained_bpe_keeps_its_vocab_size(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    training = json.loads((run / "training.json").read_text("utf-8"))
+    training["tokenizer"] = {"tokenizer": "bpe"}
+    (run / "training.json").write_text(json.dumps(training), "utf-8")
+    assert read_run_file(str(run)).model["vocab_size"] == 65
+
+
+def test_another_tokenizer_drops_what_followed_from_the_old_one() -> None:
+    file = RunFile(model={"vocab_size": 500, "n_layer": 2}, tokenizer={"tokenizer": "bpe"})
+    same = overlaid(file, RunFile(tokenizer={"tokenizer": "bpe"}, model={"n_layer": 3}))
+    assert same.model == {"vocab_size": 500, "n_layer": 3}
+    assert overlaid(file, RunFile(tokenizer={"tokenizer": "char"})).model == {"n_layer": 2}
+    more = RunFile(tokenizer={"tokenizer": "byte"}, model={"vocab_size": 256})
+    assert overlaid(file, more).model == {"vocab_size": 256, "n_layer": 2}
+
+
 def test_fine_tuning_keeps_the_architecture(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"fine-tuning distilgpt2 keeps .*n_layer"):
         overlaid(RunFile(), RunFile(start="distilgpt2", model={"n_layer": 2}))
