@@ -16,6 +16,7 @@ SOURCE = Path(tinygpt.__file__).parent
 OWNERS = {
     "tokenizers": {"bpe.py"},
     "safetensors": {"weights.py"},
+    "gguf": {"gguf_file.py"},
     "huggingface_hub": {"snapshot.py"},
     "click": {"cli"},
     "rich": {"cli", "report"},

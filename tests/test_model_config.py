@@ -278,4 +278,4 @@ def test_exports_are_exact_and_sorted():
     }
     constants_first = sorted(model_config.__all__, key=lambda name: (not name.isupper(), name))
     assert model_config.__all__ == constants_first
-    assert set(model_config.__all__) == public | {"ACTIVATIONS", "PRESETS"}
+    assert set(model_config.__all__) == public | {"ACTIVATIONS", "GPT2_EOT_ID", "PRESETS"}

@@ -2,8 +2,9 @@
 
 Names are HF's already; what differs is the prefix, the orientation of four matrices (HF keeps
 GPT-2's Conv1D, stored as (in, out), where nn.Linear has (out, in)), mask buffers that old files
-carry, and the tied output matrix, which a file holds once. Pure functions on anything with
-`.shape`, `.dtype` and `.T` (numpy arrays, torch tensors); nothing is copied.
+carry, the tied output matrix, which a file holds once, and the spelling of GPT-2's first files.
+Pure functions on anything with `.shape`, `.dtype` and `.T` (numpy arrays, torch tensors); nothing
+is copied.
 """
 
 import re
@@ -13,14 +14,28 @@ from typing import Any
 from tinygpt.errors import CheckpointError
 from tinygpt.model_config import ModelConfig
 
-__all__ = ["expected_shapes", "from_hf", "to_hf"]
+__all__ = ["expected_shapes", "from_hf", "to_hf", "turned"]
 
 _TRANSPOSED = re.compile(r"\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight$")
-# Wrappers put their own prefixes before HF's: DataParallel, torch.compile, a module's attribute.
+# Words that wrappers put into a name: DataParallel, torch.compile, FSDP, gradient checkpointing.
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+# A model that is the attribute of another module has that attribute's name before its own.
 _NAME = re.compile(
-    r"^(?:module\.|_orig_mod\.|model\.|lm\.)*(?:transformer\.)?"
-    r"(?P<name>(?:wte|wpe|ln_f|lm_head|h\.\d+)\..+)\Z"
+    r"^(?:model\.|lm\.)*(?:transformer\.)?"
+    r"(?P<name>(?:wte|wpe|ln_f|lm_head|h\.\d+|blocks\.\d+)\..+)\Z"
 )
+# GPT-2's first files, OpenAI's and transformer-lm's, spell a weight .g or .w and a bias .b.
+_LAST = {"g": "weight", "w": "weight", "b": "bias"}
+# What other models of the gpt2 family have besides the language model.
+_OTHERS = {
+    "score": "a classification head",
+    "classifier": "a token classification head",
+    "multiple_choice_head": "a multiple-choice head",
+    "qa_outputs": "a question-answering head",
+    "v_head": "a value head",
+    "crossattention": "cross attention to an encoder",
+    "ln_cross_attn": "cross attention to an encoder",
+}
 # Causal masks: buffers of old transformers versions, not to be confused with attn.c_attn.bias.
 _MASK = re.compile(r"^h\.\d+\.attn\.(masked_)?bias$")
 
@@ -52,7 +67,8 @@ def from_hf(tensors: Mapping[str, Any], config: ModelConfig, where: str) -> dict
     """Turn a checkpoint's tensors into our state_dict (views, not copies).
 
     Args:
-        tensors: any known variant: with or without prefixes, mask buffers, a stored head.
+        tensors: any known variant: with or without prefixes, mask buffers, a stored head; in
+            Conv1D's orientation, but for transformer-lm's names (`blocks.0...`).
         where: the file or folder, for messages.
 
     Returns:
@@ -63,20 +79,7 @@ def from_hf(tensors: Mapping[str, Any], config: ModelConfig, where: str) -> dict
         CheckpointError: a tensor is missing, unknown, twice there, of the wrong shape or not
             of floats.
     """
-    found: dict[str, Any] = {}
-    for key, array in tensors.items():
-        match = _NAME.match(key)
-        if match is None:
-            raise CheckpointError(f"{where}: the tensor {key!r} is not part of a GPT-2")
-        if _MASK.match(match["name"]):
-            continue
-        head = match["name"].startswith("lm_head")
-        name = match["name"] if head else f"transformer.{match['name']}"
-        if name in found:
-            raise CheckpointError(f"{where}: the tensor {name!r} is there twice (again as {key!r})")
-        if "float" not in str(array.dtype):  # quantised weights would load as nonsense
-            raise CheckpointError(f"{where}: the tensor {key!r} holds {array.dtype}, not floats")
-        found[name] = array.T if _TRANSPOSED.search(name) and len(array.shape) == 2 else array
+    found = _collect(tensors, where)
     head = found.pop("lm_head.weight", None)
     expected = expected_shapes(config)
     _check(found, expected, where)
@@ -100,11 +103,54 @@ def from_hf(tensors: Mapping[str, Any], config: ModelConfig, where: str) -> dict
 
 def to_hf(state: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
     """Turn our state_dict into the tensors that GPT2LMHeadModel stores (views, not copies)."""
-    return {
-        name: array.T if _TRANSPOSED.search(name) else array
-        for name, array in state.items()
-        if not (name == "lm_head.weight" and config.tie_word_embeddings)
-    }
+    tied = config.tie_word_embeddings
+    return turned({k: v for k, v in state.items() if not (tied and k == "lm_head.weight")})
+
+
+def turned(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the four matrices of each block round: Conv1D's (in, out) to (out, in), or back."""
+    return {name: a.T if _TRANSPOSED.search(name) else a for name, a in tensors.items()}
+
+
+def _collect(tensors: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return our names -> arrays in nn.Linear orientation, a stored head included, no masks."""
+    found: dict[str, Any] = {}
+    for key, array in tensors.items():
+        bare = _bare_name(key, where)
+        if _MASK.match(bare):
+            continue
+        name = bare if bare.startswith("lm_head") else f"transformer.{bare}"
+        if name in found:
+            raise CheckpointError(f"{where}: the tensor {name!r} is there twice (again as {key!r})")
+        if "float" not in str(array.dtype):  # quantised weights would load as nonsense
+            raise CheckpointError(f"{where}: the tensor {key!r} holds {array.dtype}, not floats")
+        # OpenAI's matrices are convolutions of width 1.
+        matrix = array[0] if "/" in key and tuple(array.shape[:1]) == (1,) else array
+        conv = len(matrix.shape) == 2 and not re.search(r"(^|\.)blocks\.", key)
+        found[name] = matrix.T if conv and _TRANSPOSED.search(name) else matrix
+    return found
+
+
+def _bare_name(key: str, where: str) -> str:
+    """Return HF's name of a tensor without any prefix: "h.0.ln_1.weight"."""
+    name = key
+    if "/" in key:  # OpenAI's TensorFlow files: model/h0/attn/c_attn/w, model/wte
+        name = re.sub(r"^h(\d)", r"h.\1", key.removeprefix("model/")).replace("/", ".")
+        name = f"{name}.w" if name in ("wte", "wpe") else name
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    for part in parts:
+        if part in _OTHERS:
+            raise CheckpointError(
+                f"{where}: the tensor {key!r} belongs to {_OTHERS[part]}, which tinygpt does not "
+                "compute; save the GPT2LMHeadModel alone"
+            )
+    match = _NAME.match(".".join([*parts[:-1], *(_LAST.get(part, part) for part in parts[-1:])]))
+    if match is None:
+        raise CheckpointError(
+            f"{where}: the tensor {key!r} is not part of a GPT-2; tinygpt opens GPT-2's language "
+            "model alone"
+        )
+    return re.sub(r"^blocks\.", "h.", match["name"])
 
 
 def _check(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], where: str) -> None:

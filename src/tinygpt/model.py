@@ -29,10 +29,19 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_new": _gelu_tanh,  # GPT-2's own: Hendrycks and Gimpel 2016, the tanh approximation
-    "gelu_pytorch_tanh": _gelu_tanh,
+    # GPT-2's own: Hendrycks and Gimpel 2016, the tanh approximation, which HF spells in five ways
+    **dict.fromkeys(
+        ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"),
+        _gelu_tanh,
+    ),
     "gelu": F.gelu,
+    "gelu_python": F.gelu,
+    "quick_gelu": _quick_gelu,  # their sigmoid approximation
     "relu": F.relu,
     "silu": F.silu,
     "swish": F.silu,

@@ -10,12 +10,19 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from tinygpt.errors import ConfigError, did_you_mean
+from tinygpt.notebook import fields_html
 from tinygpt.settings import check_types, from_dict, to_dict
 
-__all__ = ["ACTIVATIONS", "PRESETS", "ModelConfig", "stray_keys"]
+__all__ = ["ACTIVATIONS", "GPT2_EOT_ID", "PRESETS", "ModelConfig", "stray_keys"]
 
-ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu", "silu", "swish", "tanh")
-"""Activation names that model.py computes; HF's names."""
+ACTIVATIONS = (
+    *("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"),
+    *("gelu", "gelu_python", "quick_gelu", "relu", "silu", "swish", "tanh"),
+)
+"""Activation names that model.py computes; HF's names, of which the first five are one function."""
+
+GPT2_EOT_ID = 50256
+"""Id of <|endoftext|> in GPT-2's vocabulary, and GPT2Config's default for every vocabulary."""
 
 MAX_PARAMETERS, MAX_LAYERS = 100_000_000_000, 1_000
 """A config above either is refused before anything is allocated."""
@@ -26,7 +33,7 @@ class ModelConfig:
     """A GPT-2-shaped Transformer. The five sizes have no default: a model is its sizes."""
 
     vocab_size: int
-    """Number of ids the model can emit: distinct characters or BPE tokens."""
+    """Number of ids the model can emit. It follows from the tokenizer; for bpe it is chosen."""
     n_positions: int
     """Longest context in tokens: rows of the position table (nanoGPT calls it block_size)."""
     n_embd: int
@@ -52,9 +59,11 @@ class ModelConfig:
     tie_word_embeddings: bool = True
     """Use the token embedding as the output matrix too."""
     bos_token_id: int | None = None
-    """Id that starts a text; null for a character model."""
+    """Id that starts a text; null where there is none."""
     eos_token_id: int | None = None
-    """Id that ends a text; null for a character model."""
+    """Id that ends a text; null where there is none."""
+
+    _repr_html_ = fields_html
 
     def __post_init__(self) -> None:
         """Refuse impossible architectures, naming the field, the value and the rule."""
@@ -137,9 +146,11 @@ class ModelConfig:
         values = {key: value for key, value in data.items() if key in own}
         if not strict:
             size = values.get("vocab_size")
+            # GPT2Config's default, which is written out too: a smaller vocabulary has none.
+            default = GPT2_EOT_ID if isinstance(size, int) and size > GPT2_EOT_ID else None
             for name in ("bos_token_id", "eos_token_id"):
-                # GPT2Config's default; out of a smaller vocabulary it means that there is none.
-                values.setdefault(name, 50256 if isinstance(size, int) and size > 50256 else None)
+                if values.get(name, GPT2_EOT_ID) == GPT2_EOT_ID:
+                    values[name] = default
         return from_dict(cls, values, where)
 
 
@@ -244,7 +255,7 @@ def _refuse_what_we_do_not_compute(data: Mapping[str, Any], where: str) -> None:
         if name not in ("GPT2LMHeadModel", "GPT2Model"):
             raise ConfigError(
                 f"{where}: architectures names {name}, which is not a language model that tinygpt "
-                "computes (GPT2LMHeadModel or GPT2Model)"
+                "computes (GPT2LMHeadModel or GPT2Model); save the language model alone"
             )
     for key, (allowed, meaning) in _REFUSED_VALUES.items():
         if data.get(key, allowed) is not allowed:

@@ -5,11 +5,12 @@ Face folder, whose stray keys are reported and left alone. Standard library only
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tinygpt.errors import CheckpointError
-from tinygpt.model_config import ModelConfig, stray_keys
+from tinygpt.model_config import GPT2_EOT_ID, ModelConfig, stray_keys
 from tinygpt.run_config import GenerationConfig
 
 __all__ = ["read_config", "read_generation_config", "read_json"]
@@ -23,13 +24,7 @@ def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
     data = read_json(folder / "config.json")
     own = (folder / "training.json").exists()
     config = ModelConfig.from_dict(data, where=str(folder / "config.json"), strict=own)
-    strays = stray_keys(data)
-    notes = (
-        (f"{folder / 'config.json'}: no GPT-2 code reads {', '.join(map(repr, strays))}",)
-        if strays
-        else ()
-    )
-    return config, notes
+    return config, tuple(f"{folder / 'config.json'}: {note}" for note in _notes(data, config))
 
 
 def read_generation_config(folder: Path, config: ModelConfig) -> GenerationConfig:
@@ -42,7 +37,7 @@ def read_generation_config(folder: Path, config: ModelConfig) -> GenerationConfi
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file of a model folder.
+    """Read a JSON object from a file of a model folder; also one that a JSON text holds.
 
     Raises:
         CheckpointError: no such file, too large, not JSON, or not an object.
@@ -50,14 +45,50 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise CheckpointError(f"{path}: larger than {MAX_CONFIG_BYTES:,} bytes: not a config")
-        data = json.loads(path.read_text("utf-8"))
+        data = _parsed(path.read_text("utf-8"))
+        if isinstance(data, str):  # published so: dumped twice
+            data = _parsed(data)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path.parent}: no {path.name}; a model folder holds config.json, model.safetensors "
             "and tokenizer files"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON: {error}") from None
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise CheckpointError(
+            f"{path}: not readable as JSON: {why}; mend it, or copy it again"
+        ) from None
+    except PermissionError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}; chmod it") from None
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_no_duplicates)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in data:
+            raise ValueError(f'the key "{key}" is there twice')
+        data[key] = value
+    return data
+
+
+def _notes(data: dict[str, Any], config: ModelConfig) -> Iterator[str]:
+    """Yield what a reader of this config.json may not expect."""
+    if strays := stray_keys(data):
+        yield f"no GPT-2 code reads {', '.join(map(repr, strays))}"
+    if data.get("n_ctx", config.n_positions) != config.n_positions:
+        yield f"n_ctx={data['n_ctx']!r} is vestigial; n_positions={config.n_positions} counts"
+    if config.vocab_size <= GPT2_EOT_ID and GPT2_EOT_ID in (
+        data.get("bos_token_id"),
+        data.get("eos_token_id"),
+    ):
+        yield (
+            f"bos/eos {GPT2_EOT_ID} is GPT2Config's default and no id of this vocabulary of "
+            f"{config.vocab_size:,}; taken as none"
+        )

@@ -8,6 +8,7 @@ first used. Writing goes to a temporary name, is flushed to the disk, and then r
 import contextlib
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,11 +20,12 @@ from safetensors.numpy import save_file
 
 from tinygpt.errors import CheckpointError, MachineError
 
-__all__ = ["read_safetensors", "read_weights", "write_safetensors"]
+__all__ = ["read_pickle", "read_safetensors", "read_weights", "write_safetensors"]
 
 MAX_HEADER_BYTES = 100 * 1000 * 1000
 """The limit of the safetensors format."""
 
+_LFS_POINTER = b"version "  # of "https://git-lfs...": a clone without Git LFS
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _NOT_WEIGHTS = {"BOOL": "?", "U8": "u1", "I64": "<i8", "I32": "<i4"}  # mask buffers of old files
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -49,13 +51,10 @@ def read_weights(folder: Path, *, allow_pickle: bool = False) -> dict[str, np.nd
             f"{folder}: no weights (looked for model.safetensors, model.safetensors.index.json "
             "and pytorch_model.bin)"
         )
-    if not allow_pickle:
-        raise CheckpointError(
-            f"{folder}: its weights are a pickle ({pickles[0].name}), which can run code when "
-            "opened; if you trust where it comes from, add --allow-pickle"
-        )
     if pickles[0].suffix == ".bin":
-        return _read_pickle(pickles[0])
+        return _read_state_dict(pickles[0], allow_pickle=allow_pickle)
+    if not allow_pickle:
+        raise _refused_pickle(pickles[0])
     return _read_shards(pickles[0], allow_pickle=True)
 
 
@@ -88,6 +87,36 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     return arrays
 
 
+def read_pickle(path: Path, *, allow_pickle: bool) -> dict[str, Any]:
+    """Read what torch.save wrote: tensors and plain values by name, nothing else.
+
+    Args:
+        allow_pickle: the user trusts the file; torch's own reader (weights_only=True) still
+            builds nothing but tensors and plain values.
+
+    Returns:
+        Names -> values; tensors as arrays, mapped where the format allows, at any depth of dicts.
+
+    Raises:
+        CheckpointError: not allowed, damaged, or something else than a dict by name.
+    """
+    if not allow_pickle:
+        raise _refused_pickle(path)
+    import torch  # only a pickle needs it
+
+    try:
+        zipped = zipfile.is_zipfile(path)  # not so before torch 1.6; such files can't be mapped
+        with warnings.catch_warnings(action="ignore"):  # of what it then refuses
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+            raise TypeError(f"it holds a {type(state).__name__}, not tensors by name")
+        return {name: _plain(value, torch) for name, value in state.items()}
+    except Exception as error:  # torch raises many kinds; each means that this is no state_dict
+        # Only its first sentence: the next tells people to load what it has just refused.
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
+        raise CheckpointError(f"{path}: not a plain state_dict of tensors: {reason}") from None
+
+
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """Write a safetensors file that replaces `path` in one rename, flushed to the disk before.
 
@@ -118,12 +147,14 @@ def _map(path: Path) -> tuple[bytes, np.ndarray[Any, Any]]:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            n_header = int.from_bytes(file.read(8), "little")
+            n_header = int.from_bytes(start := file.read(8), "little")
             if 8 + n_header <= size and n_header <= MAX_HEADER_BYTES:
                 raw = file.read(n_header)
                 return raw, np.memmap(file, dtype=np.uint8, mode="c")[8 + n_header :]
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from None
+    if start == _LFS_POINTER:
+        raise CheckpointError(f"{path}: a pointer of Git LFS; fetch the file with `git lfs pull`")
     raise CheckpointError(f"{path}: not a safetensors file, or cut short ({size} bytes)")
 
 
@@ -182,26 +213,36 @@ def _read_shards(index: Path, *, allow_pickle: bool) -> dict[str, np.ndarray[Any
         path = index.parent / name
         if not path.exists():
             raise CheckpointError(f"{index}: the shard {name} is missing; download it again")
-        shard = _read_pickle(path) if allow_pickle else read_safetensors(path)
+        shard = (
+            _read_state_dict(path, allow_pickle=True) if allow_pickle else read_safetensors(path)
+        )
         if twice := tensors.keys() & shard.keys():
             raise CheckpointError(f"{path}: tensor {min(twice)!r} is in another shard too")
         tensors |= shard
     return tensors
 
 
-def _read_pickle(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    import torch  # only a pickle needs it
+def _read_state_dict(path: Path, *, allow_pickle: bool) -> dict[str, np.ndarray[Any, Any]]:
+    state = read_pickle(path, allow_pickle=allow_pickle)
+    for name, value in state.items():
+        if not isinstance(value, np.ndarray):
+            raise CheckpointError(
+                f"{path}: not a plain state_dict of tensors: {name!r} is a {type(value).__name__}"
+            )
+    return state
 
-    try:
-        zipped = zipfile.is_zipfile(path)  # not so before torch 1.6; such files can't be mapped
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-        if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-            raise TypeError(f"it holds a {type(state).__name__}, not tensors by name")
-        tensors = {
-            name: (t.float() if t.dtype == torch.bfloat16 else t).detach().numpy()
-            for name, t in state.items()
-        }
-    except Exception as error:  # torch raises many kinds; each means that this is no state_dict
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a plain state_dict of tensors: {reason}") from None
-    return tensors
+
+def _refused_pickle(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path.parent}: its weights are a pickle ({path.name}), which can run code when opened; "
+        "if you trust where it comes from, add --allow-pickle"
+    )
+
+
+def _plain(value: Any, torch: Any) -> Any:
+    """Return a value with each tensor as an array that shares its memory (bf16: a float32 copy)."""
+    if isinstance(value, torch.Tensor):
+        return (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+    if isinstance(value, Mapping):
+        return {key: _plain(item, torch) for key, item in value.items()}
+    return value

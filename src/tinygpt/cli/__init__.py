@@ -31,8 +31,10 @@ VERBS = {
     "sample": "Write text with a model.",
     "compare": "Put models side by side, in the same units and on the same bytes.",
     "evaluate": "Score a text: bits per byte, perplexity, loss by position.",
+    "bench": "Time a model here: prefill and decode speed, memory, start-up.",
     "inspect": "Show parameters, FLOPs and memory by component; needs no weights.",
     "doctor": "Say where each key of a config belongs, and split a mixed one.",
+    "convert": "Write a model as a model folder or GGUF file; opens nanoGPT's and minGPT's.",
     "corpus": "Fetch and describe a named corpus.",
 }
 """Each verb is a module of this package with a click command called `command`."""
