@@ -2,17 +2,19 @@
 # make test      format, lint, types, import contract and tests: what CI runs first
 # make test-all  every test, slow ones too
 # make fix       let ruff mend format and lint
+# make check-gguf CORPUS=FILE.txt   GGUF files run in llama.cpp, which is compiled first (minutes)
 # make readme-table   the comparison table of the README with distilgpt2's quality (needs the hub)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LLAMA := .venv-llama
 # A torch 2.13 that is already in .venv (a CPU or CUDA build of your choice) is kept as it is.
 HAS_TORCH = $(shell $(BIN)/python -c "import importlib.metadata as m; print('yes' if m.version('torch').startswith('2.13.') else '')" 2>/dev/null)
 # In CI the package is installed as users get it, so that a missing file fails there.
 EDITABLE := $(if $(CI),,-e)
 
-.PHONY: demo test test-all fix check setup setup-dev readme-table clean
+.PHONY: demo test test-all fix check setup setup-dev check-gguf readme-table clean
 
 demo: setup
 	$(BIN)/tinygpt demo
@@ -32,6 +34,9 @@ check: setup-dev
 fix: setup-dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+check-gguf: setup-dev $(LLAMA)/.setup
+	$(BIN)/python -m benchmarks.llama_cpp_check $(or $(CORPUS),$(error make check-gguf CORPUS=FILE.txt)) $(LLAMA)/bin/python
 
 readme-table: setup
 	$(BIN)/python -m benchmarks.readme_table
@@ -57,5 +62,10 @@ $(VENV)/.setup-dev: $(SOURCES) $(VENV)/.constraints
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/.constraints $(EDITABLE) ".[dev]"
 	touch $@ $(VENV)/.setup
 
+$(LLAMA)/.setup:
+	$(PYTHON) -m venv $(LLAMA)
+	CMAKE_ARGS="-DGGML_BLAS=OFF" nice -n 19 $(LLAMA)/bin/python -m pip install --quiet --disable-pip-version-check --no-binary llama-cpp-python llama-cpp-python==0.3.36
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) $(LLAMA) build dist src/*.egg-info
