@@ -17,7 +17,6 @@ from benchmarks.variants import (
     VARIANTS,
     WRITTEN,
     P,
-    V,
     opened,
     reopened,
     saved,
@@ -78,34 +77,6 @@ def test_what_may_surprise_is_noted(config, note, tmp_path) -> None:
     saved(tmp_path / "model", config=config)
     found = notes_of(tmp_path / "model")
     assert (note in found) if note else (found == "")
-
-
-def test_rows_that_no_token_has_write_nothing(tmp_path) -> None:
-    saved(tmp_path / "model", vocab_size=V + 46)
-    lm = tinygpt.load(tmp_path / "model")
-    assert "the model has 304 ids, its tokenizer 258; the last 46 write nothing" in lm.notes[0]
-    assert lm.tokenizer.decode([97, V, V + 45]) == TOKENIZER.decode([97])
-    assert lm.tokenizer.encode("abba").tolist() == TOKENIZER.encode("abba").tolist()
-    assert len(lm.generate("ab", max_new_tokens=40, seed=1)) > 0
-    assert lm.evaluate("abba\nab", prefix="ab").bits_per_byte > 0
-
-
-@pytest.mark.parametrize("n", [-1, 1024])
-def test_a_tokenizer_of_another_model_is_refused(n, tmp_path) -> None:
-    saved(tmp_path / "model", vocab_size=V + n, bos_token_id=None, eos_token_id=None)
-    with pytest.raises(CheckpointError, match=r"the tokenizer has 258 ids.*do not belong together"):
-        tinygpt.load(tmp_path / "model")
-
-
-def test_tokens_that_transformers_added_are_ids_of_their_own(tmp_path) -> None:
-    from transformers import AutoTokenizer
-
-    VARIANTS["tokens added by transformers"](tmp_path / "model")
-    lm = tinygpt.load(tmp_path / "model")
-    text = "ab zebra<|pad|> a<|endoftext|>"
-    ids = AutoTokenizer.from_pretrained(tmp_path / "model")(text)["input_ids"]
-    assert lm.tokenizer.encode(text).tolist() == ids
-    assert lm.tokenizer.decode(ids) == text
 
 
 # --- refusals

@@ -119,7 +119,10 @@ def convert(
         return _write(model, out)
     with tempfile.TemporaryDirectory() as temporary:
         written = _write(model, Path(temporary, out.stem))
-        return _gguf(written.path, out, model.kind, notes=model.notes)
+        try:
+            return _gguf(written.path, out, model.kind, notes=model.notes)
+        except ConfigError as error:  # names the folder in between, which nobody has seen
+            raise ConfigError(str(error).replace(str(written.path), source)) from None
 
 
 def _checkpoint(source: str) -> Path | None:

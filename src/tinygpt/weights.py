@@ -114,7 +114,9 @@ def read_pickle(path: Path, *, allow_pickle: bool) -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds; each means that this is no state_dict
         # Only its first sentence: the next tells people to load what it has just refused.
         reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
-        raise CheckpointError(f"{path}: not a plain state_dict of tensors: {reason}") from None
+        raise CheckpointError(
+            f"{path}: not a plain state_dict of tensors: {reason}; save it anew as one"
+        ) from None
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -34,6 +34,10 @@ _METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 _NULLS = ("null", "none")
 
 
+MAX_DIGITS = 18
+"""Of the value of `--bytes`: more bytes no disk holds."""
+
+
 class Verb(click.Command):
     """A command whose `--help` groups the options by the config that they belong to."""
 
@@ -66,8 +70,10 @@ def byte_count(text: str) -> int | None:
     """
     if text == "all":
         return None
-    if not text.isdecimal() or not int(text):
-        raise ConfigError(f'bytes="{text}" is not allowed: a number of 1 or more, or all')
+    if not text.isdecimal() or len(text) > MAX_DIGITS or not int(text):
+        raise ConfigError(
+            f'bytes="{text[:MAX_DIGITS]}" is not allowed: a number of 1 or more, or all'
+        )
     return int(text)
 
 
@@ -166,7 +172,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
     "allow_pickle": click.option(
         "--allow-pickle",
         is_flag=True,
-        help="Also open pytorch_model.bin, a pickle; only if you trust where it is from.",
+        help="Also open a pickle (pytorch_model.bin, ckpt.pt); only if you trust where it is from.",
     ),
     "json": click.option(
         "--json", "as_json", is_flag=True, help="Write one JSON document to stdout."
