@@ -281,7 +281,7 @@ def test_refusals_of_the_list_and_of_the_files(
 
 def test_an_unknown_model_gets_a_suggestion(online: Hub) -> None:
     message = refused(CheckpointError, "distilbert/distillgpt2")
-    assert "no folder distilbert/distillgpt2 here and no such model on the hub" in message
+    assert 'no such model on the hub; did you mean "distilbert/distilgpt2"? (if' in message
     assert "`hf auth login`" in message
 
 

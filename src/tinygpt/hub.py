@@ -19,6 +19,7 @@ from tinygpt.snapshot import cached_file, is_blob, snapshot
 __all__ = ["Located", "gpt2_vocabulary", "locate"]
 
 _RUNS = Path("runs")
+_SHOWN = 100  # characters of an impossible name
 _PUBLISHED = {
     "distilgpt2": "distilbert/distilgpt2",
     **{name: f"openai-community/{name}" for name in PRESETS if name.startswith("gpt2")},
@@ -76,6 +77,8 @@ def locate(name: str, *, revision: str | None = None, allow_pickle: bool = False
     stem, at, written = name.partition("@")
     if at and revision not in (None, written):
         raise CheckpointError(f'"{name}" and revision "{revision}" disagree; give one of them')
+    if at and stem and os.path.exists(stem):
+        raise CheckpointError(f'"{stem}" is a folder: it has no revision "{written}"')
     revision = written if at else revision
     repo = _repository(stem)
     if revision is not None and not _REVISION.fullmatch(revision):
@@ -181,11 +184,13 @@ def _repository(stem: str) -> str:
             "; `tinygpt train` makes a model of it"
         )
     raise CheckpointError(
-        f'"{stem}" is not a folder, not a run in {_RUNS}/ and not a hub name '
-        f'("owner/name", {", ".join(_PUBLISHED)}){_suggestion(stem)}'
+        f'"{stem[:_SHOWN]}{"..." * (len(stem) > _SHOWN)}" is not a folder, not a run in {_RUNS}/ '
+        f'and not a hub name ("owner/name", {", ".join(_PUBLISHED)}){_suggestion(stem)}'
     )
 
 
 def _suggestion(stem: str) -> str:
     runs = [path.parent.name for path in _RUNS.glob("*/config.json")]
-    return did_you_mean(stem.removeprefix(f"{_RUNS.name}/"), [*runs, *_PUBLISHED])
+    return did_you_mean(
+        stem.removeprefix(f"{_RUNS.name}/"), [*runs, *_PUBLISHED, *_PUBLISHED.values()]
+    )

@@ -54,7 +54,9 @@ def read_json(path: Path) -> dict[str, Any]:
             "and tokenizer files"
         ) from None
     except (ValueError, RecursionError) as error:
-        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        why = str(error).partition("; use sys")[0]  # Python's advice to programmers
+        if isinstance(error, RecursionError):
+            why = "nested too deeply"
         raise CheckpointError(
             f"{path}: not readable as JSON: {why}; mend it, or copy it again"
         ) from None

@@ -71,11 +71,19 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         path = vocab
         return _bpe(json.loads(_read(path)), pairs, {})
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
-        ours = isinstance(error, TokenizerError)
-        reason = error if ours else f"not readable as a tokenizer's file ({error!r})"
         raise CheckpointError(
-            f"{path}: {reason}; tinygpt opens GPT-2's byte-level BPE and its own character files"
+            f"{path}: {_reason(error)}; tinygpt opens GPT-2's byte-level BPE and its own "
+            "character files"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TokenizerError):
+        return str(error)
+    why = f"no {error}" if isinstance(error, KeyError) else str(error)
+    if isinstance(error, RecursionError):
+        why = "nested too deeply"
+    return f"not readable as a tokenizer's file ({why})"
 
 
 def _from_tokenizer_json(data: dict[str, Any]) -> Tokenizer:

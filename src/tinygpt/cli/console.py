@@ -139,7 +139,9 @@ def write_file(path: Path, text: str) -> None:
     try:
         path.write_text(text, "utf-8")
     except OSError as problem:
-        raise MachineError(f"{path} can't be written: {problem.strerror or problem}") from None
+        raise MachineError(
+            f"{path} can't be written: {problem.strerror or problem}; choose another place"
+        ) from None
 
 
 def is_live(stream: TextIO) -> bool:

@@ -140,7 +140,7 @@ def _settings(
         optim=flags[OptimConfig],
         start=start,
     )
-    return overlaid(read_run_file(config) if config else RunFile(), given)
+    return overlaid(RunFile() if config is None else read_run_file(config), given)
 
 
 def _check(settings: "RunFile") -> None:
