@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygpt.corpora import Corpus
+from tinygpt.corpora import Corpus, load_corpus
 from tinygpt.errors import ConfigError, DataError, MachineError
 from tinygpt.language_model import load
 from tinygpt.model_config import ModelConfig
@@ -78,6 +78,24 @@ def test_bpe_learns_from_the_training_part_alone() -> None:
     with pytest.raises(DataError, match="at most 271"):  # the words held out would give more
         make_tokenizer("bpe", corpus_of(TEXT), 272)
     assert make_tokenizer("bpe", corpus_of(TEXT + TEXT), 273).vocab_size == 273
+
+
+def test_a_large_corpus_is_learned_from_in_pieces_and_says_how_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my.txt").write_bytes(TEXT.encode())
+    monkeypatch.setattr("tinygpt.text_files.LARGE_BYTES", 1000)
+    monkeypatch.setattr("tinygpt.text_files._BLOCK_BYTES", 300)
+    corpus = load_corpus(str(tmp_path / "my.txt"))
+    told: list[tuple[str, float]] = []
+    learned = make_tokenizer("bpe", corpus, 271, lambda what, share: told.append((what, share)))
+    in_memory = make_tokenizer("bpe", corpus_of(TEXT), 271)
+    assert learned.token_bytes == in_memory.token_bytes
+    assert {what for what, _ in told} == {"learning tokens from my.txt"}
+    shares = [share for _, share in told]
+    assert len(shares) > 3
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < shares[-1] < 1
 
 
 @pytest.mark.parametrize("kind", SIZES)

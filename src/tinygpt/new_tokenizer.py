@@ -4,11 +4,14 @@ The kind settles fields of the architecture too: a vocabulary is as large as it 
 a BPE trained here, whose size is chosen (`ModelConfig.vocab_size`).
 """
 
+from collections.abc import Iterator
+
 from tinygpt.bpe import train_bpe
 from tinygpt.corpora import Corpus
 from tinygpt.data import TRAINING_SHARE
 from tinygpt.hub import gpt2_vocabulary
 from tinygpt.model_config import PRESETS
+from tinygpt.text_files import Progress
 from tinygpt.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 from tinygpt.tokenizer_file import load_tokenizer
 
@@ -27,13 +30,16 @@ def settled_fields(kind: str, corpus: Corpus) -> dict[str, int | None]:
     return {}
 
 
-def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
+def make_tokenizer(
+    kind: str, corpus: Corpus, vocab_size: int, progress: Progress | None = None
+) -> Tokenizer:
     """Make a tokenizer of a kind that TOKENIZERS lists.
 
     Args:
         kind: char knows all characters of the corpus; bpe learns from its training part alone.
         corpus: what the model will be trained on.
         vocab_size: how many tokens bpe learns; the other kinds have their own size.
+        progress: told how far bpe has read a corpus that comes in many pieces.
 
     Raises:
         ConfigError: less than 256 tokens for bpe.
@@ -46,5 +52,13 @@ def make_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
         return ByteTokenizer()
     if kind == "gpt2":
         return load_tokenizer(gpt2_vocabulary())
-    n_train = int(TRAINING_SHARE * len(corpus.text))
-    return train_bpe(corpus.pieces(0, n_train), vocab_size)
+    return train_bpe(_training_part(corpus, progress), vocab_size)
+
+
+def _training_part(corpus: Corpus, progress: Progress | None) -> Iterator[str]:
+    n_train, n_read = int(TRAINING_SHARE * len(corpus.text)), 0
+    for piece in corpus.pieces(0, n_train):
+        yield piece
+        n_read += len(piece)
+        if progress is not None and n_read < n_train:
+            progress(f"learning tokens from {corpus.title}", n_read / n_train)

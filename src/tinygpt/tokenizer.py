@@ -35,10 +35,8 @@ __all__ = [
 
 AnyIds = Sequence[int] | npt.NDArray[np.integer[Any]]
 """A row of ids."""
-
 EOT = "<|endoftext|>"
 """The text of the token that ends a text."""
-
 CHAR_SPLIT = {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False}
 """tokenizer.json's way to cut a text into characters."""
 

@@ -108,7 +108,9 @@ def train(
         if isinstance(corpus, CorpusConfig)
         else corpus
     )
-    config, tokenizer = _model_and_tokenizer(model_config, tokenizer_config, start, text)
+    budget = Budget(train_config, clock, started_s)
+    tell = _within(budget, progress)
+    config, tokenizer = _model_and_tokenizer(model_config, tokenizer_config, start, text, tell)
     if train_config.block_size > config.n_positions:
         raise ConfigError(
             f"block_size={train_config.block_size} is longer than the model's n_positions="
@@ -121,8 +123,7 @@ def train(
     folder = next_run() if out is None else Path(out)
     refuse_existing(folder)
     picked = pick_device(device, dtype, threads)
-    budget = Budget(train_config, clock, started_s)
-    data = prepare(text, tokenizer, train_config.block_size, _within(budget, progress))
+    data = prepare(text, tokenizer, train_config.block_size, tell)
     if train_config.monitored:
         data = with_monitor(data, train_config.block_size)
     recipe = Recipe(
@@ -275,6 +276,7 @@ def _model_and_tokenizer(
     tokenizer_config: TokenizerConfig | None,
     start: LanguageModel | None,
     corpus: Corpus,
+    tell: Progress,
 ) -> tuple[ModelConfig, Tokenizer]:
     if start is not None:
         if config is not None and config != start.config:
@@ -286,7 +288,7 @@ def _model_and_tokenizer(
     if config is None:
         raise ConfigError("no architecture: give a model_config, or a model to start from")
     kind = (tokenizer_config or TokenizerConfig()).tokenizer
-    tokenizer = make_tokenizer(kind, corpus, config.vocab_size)
+    tokenizer = make_tokenizer(kind, corpus, config.vocab_size, tell)
     if config.vocab_size != tokenizer.vocab_size:
         raise ConfigError(
             f"vocab_size={config.vocab_size}, but the tokenizer has {tokenizer.vocab_size} ids; "
