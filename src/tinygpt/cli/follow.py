@@ -60,7 +60,7 @@ def follow(begin: Callable[[Stop, Progress], Iterable[Event]], quiet: bool) -> F
         )
         return Followed(saved, None, stop.exit_code)
     if final is not None and final.bits_per_byte is not None:
-        bits = f"{final.bits_per_byte:.4f} bits per byte on the first 32 KiB held out"
+        bits = f"{final.bits_per_byte:.4f} bits per byte on the held-out text, 32 KiB at most"
         console.say(bits, quiet=quiet)
     console.say(f"done in {duration(saved.elapsed_s)}, saved in {saved.path}", quiet=quiet)
     return Followed(saved, final, 0)

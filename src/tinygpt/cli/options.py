@@ -25,7 +25,7 @@ Flags = dict[type, dict[str, Any]]
 
 F = typing.TypeVar("F", bound=Callable[..., Any])
 
-_NAMES = {"stop_strings": "stop"}
+_NAMES = {"stop_strings": "stop", "sample_prompts": "sample_prompt"}
 """Fields whose option has a shorter name."""
 
 _TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
