@@ -51,7 +51,7 @@ def test_train_writes_a_run_and_says_what_it_does(capsys: pytest.CaptureFixture[
         "run     runs/a",
         "step 0  val_loss ",
         "step 3  val_loss ",
-        "bits per byte on the first 32 KiB held out",
+        "bits per byte on the held-out text, 32 KiB at most",
         "saved in runs/a",
         "next: tinygpt sample runs/a '0. To be, or not to be",
         "tinygpt compare runs/a distilgpt2",
@@ -355,3 +355,47 @@ def test_a_diverged_run_ends_in_one_line(steps: int, capsys: pytest.CaptureFixtu
     assert train("--learning-rate", "1e30", "--warmup-steps", "0", "-q", steps=steps) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: step 1: val_loss (nan) is not finite; lower learning_rate")
+
+
+def test_a_folder_of_texts_is_trained_on_and_found_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = Path("my.txt").read_text("utf-8")
+    (tmp_path / "texts" / "more").mkdir(parents=True)
+    (tmp_path / "texts" / "a.txt").write_text(text.rstrip("\n"), "utf-8")
+    (tmp_path / "texts" / "more" / "b.txt").write_text(text, "utf-8")
+    assert train("--corpus", "texts") == 0
+    said = "the folder texts, 2 .txt files, 5,620 bytes, a newline added after 1 of the files"
+    assert f"({said})" in capsys.readouterr().err
+    assert recipe()["corpus"]["corpus"] == str(tmp_path / "texts")
+
+
+def test_resume_takes_a_text_that_was_moved(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Stop, "__call__", lambda self: True)
+        train()
+    Path("my.txt").rename("moved.txt")
+    assert main(["resume", "runs/a", "--threads", "1"]) == 2
+    assert "`tinygpt resume runs/a --corpus FILE`" in capsys.readouterr().err
+    Path("other.txt").write_text("another text", "utf-8")
+    assert main(["resume", "runs/a", "--threads", "1", "--corpus", "other.txt"]) == 2
+    assert "give the same text" in capsys.readouterr().err
+    assert main(["resume", "runs/a", "--threads", "1", "--corpus", "moved.txt"]) == 0
+
+
+def test_a_signal_ends_the_encoding_of_a_large_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinygpt.text_files.LARGE_BYTES", 100)
+
+    def asked(self: Stop) -> bool:
+        self.signal_number = signal.SIGTERM
+        return True
+
+    monkeypatch.setattr(Stop, "__call__", asked)
+    with pytest.raises(SystemExit) as ended:
+        train()
+    assert ended.value.code == 143
+    assert not Path("runs/a").exists()
