@@ -576,6 +576,19 @@ def test_a_large_text_trains_as_one_in_memory(kind, config, settings, tmp_path, 
     assert finals[0]["val_loss"] == finals[1]["val_loss"]
 
 
+def test_the_end_of_a_run_of_steps_is_measured_on_so_many_tokens_at_most(
+    config, settings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(measuring, "_FINAL_TOKENS", 100)
+    final = of(Evaluated, run(config, settings, tmp_path / "r"))[-1]
+    assert final.final
+    assert (final.n_tokens, final.n_total) == (7 * 16, 399)  # whole windows
+    lm = load(tmp_path / "r", device="cpu")
+    windows = [i * 25 // 7 for i in range(7)]
+    expected = val_loss(lm.model, lm.tokenizer.encode(split(CORPUS.text)[1]), 16, windows=windows)
+    assert final.val_loss == pytest.approx(expected.loss, abs=1e-6)
+
+
 def test_minutes_that_end_while_a_text_is_encoded(config, tmp_path, monkeypatch):
     monkeypatch.setattr(text_files, "LARGE_BYTES", 1000)
     monkeypatch.setattr(text_files, "_BLOCK_BYTES", 300)
@@ -841,3 +854,30 @@ def test_metrics_that_cant_be_written_are_a_machine_error(tmp_path, monkeypatch)
     (tmp_path / "r" / "metrics.jsonl").symlink_to(tmp_path / "nowhere" / "x")
     with pytest.raises(MachineError, match=r"metrics\.jsonl can't be written"):
         run_folder.Lines(tmp_path / "r" / "metrics.jsonl", 0)
+
+
+@pytest.mark.parametrize(("late_s", "found"), [(0.0, True), (1.0, False)])
+def test_bits_per_byte_are_left_out_when_they_come_too_late(
+    config, tmp_path, clock, monkeypatch, late_s, found
+):
+    """They may overrun the 18 s by the grace of 2%, not by a second."""
+
+    def delayed(*arguments, **settings):
+        clock.now_s += late_s
+        return evaluate(*arguments, **settings)
+
+    monkeypatch.setattr(measuring, "evaluate", delayed)
+    events = run(config, MINUTES, tmp_path / "r", clock=clock)
+    assert (of(Evaluated, events)[-1].bits_per_byte is not None) == found
+    assert clock.now_s < 18.0 * 1.02 + late_s + 0.1
+
+
+def test_the_final_bits_per_byte_are_of_the_first_32_kib(config, tmp_path):
+    text = prose(400_000)
+    settings = TrainConfig(block_size=16, batch_size=2, max_steps=1, n_evals=0)
+    events = run(config, settings, tmp_path / "r", corpus_of(text))
+    train_text, held_out_text = split(text)
+    assert len(held_out_text) > 32_768
+    lm = load(tmp_path / "r", device="cpu")
+    found = evaluate(lm.model, lm.tokenizer, held_out_text[:32_768], prefix=train_text[-500:])
+    assert of(Evaluated, events)[-1].bits_per_byte == pytest.approx(found.bits_per_byte, abs=1e-6)

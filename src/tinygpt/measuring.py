@@ -28,6 +28,7 @@ __all__ = [
 
 _MAX_LOGITS = 2**25  # held at once in an evaluation: 128 MiB
 _PROBE_WINDOWS, _PROBE_TOKENS = 8, 4
+_FINAL_TOKENS = 2**20  # measured in the end of a run of steps, at most
 _GRACE = 0.02  # of the minutes, by which bits per byte may be late
 _TEMPERATURE, _SEED = 0.8, 0  # of the samples
 _PREFIX_CHARACTERS = 8  # per position: more than a context holds, so that the prefix fills it
@@ -73,13 +74,19 @@ def monitor_loss(run: Run) -> float | None:
 
 
 def evaluate_finally(run: Run, monitor: float | None) -> Evaluated | None:
-    """Measure val_loss on all windows, as far as the minutes go, and bits per byte.
+    """Measure val_loss and bits per byte: with minutes as far as they go, else on all windows.
+
+    Of a held-out part of more than a million tokens so many are measured, evenly spread.
 
     Returns:
         None if the run was stopped.
     """
     budget = run.budget
-    windows = None if budget.total_s is None else spread(run.n_windows)
+    if budget.total_s is None:
+        n = math.ceil(_FINAL_TOKENS / run.recipe.train.block_size)
+        windows = evaluation_windows(run.n_windows, n)
+    else:
+        windows = spread(run.n_windows)
     late = (budget.bits_s or 0.0) + budget.samples_s
     found = _score(
         run, run.data.held_out, windows, lambda: run.stopped() or budget.over(leave_s=late)
@@ -183,7 +190,10 @@ def _score(
     n_read = 2 * min(SCORED_BYTES, len(run.data.held_out_text)) / run.data.bytes_per_token
     n_monitor = run.position.n_eval_windows * block_size if run.data.monitor is not None else 0
     n_sampled = run.recipe.train.sample_tokens * max(1, len(run.recipe.train.sample_prompts))
-    run.budget.plan_end(len(run.data.held_out) + n_monitor, int(n_read), n_sampled)
+    n_final = len(run.data.held_out)
+    if run.budget.total_s is None:
+        n_final = min(n_final, _FINAL_TOKENS)
+    run.budget.plan_end(n_final + n_monitor, int(n_read), n_sampled)
     return found
 
 
