@@ -1,4 +1,4 @@
-"""sample, evaluate, inspect, doctor and corpus on the command line."""
+"""sample, evaluate, inspect and corpus on the command line."""
 
 import hashlib
 import io
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tinygpt.cli import main
+from tinygpt.cli import main, sample
 
 LINES = "".join(f"{i}. To be, or not to be: that is the question.\n" for i in range(60))
 MIXED = {
@@ -113,6 +113,53 @@ def test_sample_reads_a_prompt_from_stdin(
     assert main(["sample", run, "-"]) == 2
 
 
+def test_a_prompt_on_stdin_is_taken_whole_or_refused(
+    run: str,
+    document: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sample, "MAX_PROMPT_BYTES", 4)
+    for data in (b"", b"be\n", b"be\n\n"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert document("sample", run, "-", "--max-new-tokens", "1")["prompt"] == data.decode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"be be")))
+    assert main(["sample", run, "-"]) == 2
+    assert "longer than 4 bytes; give its end" in capsys.readouterr().err
+
+
+def test_a_person_is_told_that_the_prompt_is_awaited(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    for quiet, told in (([], True), (["--quiet"], False)):
+        monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO(b"be")))
+        assert main(["sample", run, "-", "--max-new-tokens", "1", *quiet]) == 0
+        assert ("Ctrl-D" in capsys.readouterr().err) == told
+
+
+def test_a_piped_text_that_is_not_read_is_pointed_out(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "prompt").write_text("be")
+    hint = "give - as PROMPT"
+    for path, arguments, told in (
+        (tmp_path / "prompt", [], True),
+        (tmp_path / "prompt", ["To"], False),
+        (tmp_path / "prompt", [""], False),
+        (Path("/dev/null"), [], False),
+    ):
+        with path.open() as file:
+            monkeypatch.setattr(sys, "stdin", file)
+            assert main(["sample", run, *arguments, "--max-new-tokens", "1"]) == 0
+            assert not file.closed
+            assert file.tell() == 0
+        assert (hint in capsys.readouterr().err) == told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -136,6 +183,44 @@ def test_truncate_prompt_keeps_the_tail(run: str, document: Callable[..., dict[s
     short = document("sample", run, ", or not")
     long = document("sample", run, "To be, or not", "--truncate-prompt")
     assert long["samples"] == short["samples"]
+    assert (short["n_prompt_tokens_cut"], long["n_prompt_tokens_cut"]) == (0, 5)
+
+
+def test_truncate_prompt_says_how_much_is_left_out(
+    run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "the prompt is too long: its first 5 tokens are left out, the last 8 are kept"
+    for arguments, told in (
+        (["To be, or not"], True),
+        (["To be, or not", "--quiet"], False),
+        ([", or not"], False),
+    ):
+        assert main(["sample", run, *arguments, "--truncate-prompt", "--max-new-tokens", "1"]) == 0
+        assert (line in capsys.readouterr().err) == told
+
+
+def test_penalty_and_min_p_are_flags(run: str, document: Callable[..., dict[str, Any]]) -> None:
+    def text(*arguments: str) -> str:
+        found = document("sample", run, "To", "--max-new-tokens", "20", *arguments)
+        return found["samples"][0]["text"]
+
+    assert text("--min-p", "1") == text("--temperature", "0")
+    penalised = text("--temperature", "0", "--repetition-penalty", "1000")
+    assert len(set(penalised)) > len(set(text("--temperature", "0")))
+
+
+def test_samples_of_a_batch_come_in_order(
+    run: str, document: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More samples than are drawn together, which end at different times."""
+    arguments = ["To", "--num-samples", "11", "--max-new-tokens", "12", "--stop", "e"]
+    arguments += ["--temperature", "2"]
+    samples = document("sample", run, *arguments)["samples"]
+    assert len({found["n_characters"] for found in samples}) > 1
+    assert main(["sample", run, *arguments, "--quiet"]) == 0
+    assert capsys.readouterr().out == "".join(
+        f"--- sample {i + 1} (seed 0) ---\n{found['text']}\n" for i, found in enumerate(samples)
+    )
 
 
 def test_a_person_sees_the_prompt_before_the_text(
@@ -262,64 +347,6 @@ def test_inspect_names_stray_keys(
     assert labels["learning_rate"] == ["training"]
     assert main(["inspect", str(model_folder)]) == 0
     assert "'learning_rate'" in capsys.readouterr().err
-
-
-# --- doctor
-
-
-def test_doctor_labels_and_splits(document: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    file = write(tmp_path / "mixed.json", MIXED)
-    found = document("doctor", file, "--write", str(tmp_path / "split"))
-    labels = {key["key"]: key["labels"] for key in found["keys"]}
-    assert labels["block_size"] == ["architecture", "training"]
-    assert labels["d_model"] == ["architecture"]
-    assert found["contradictions"] == []
-    written = [Path(path).name for path in found["written"]]
-    assert written == ["config.json", "generation_config.json", "training.json"]
-    config = json.loads((tmp_path / "split" / "config.json").read_text("utf-8"))
-    assert (config["n_embd"], config["n_positions"]) == (128, 128)
-
-
-@pytest.mark.parametrize("columns", ["80", "120"])
-def test_doctor_shows_every_key_at_any_width(
-    columns: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("COLUMNS", columns)
-    file = write(tmp_path / "mixed.json", MIXED | {"evil\x1b[31m": "\x1b[31m"})
-    assert main(["doctor", file]) == 0
-    streams = capsys.readouterr()
-    for key in MIXED:
-        assert key in streams.out
-    assert "per_device_train_batch_size" in streams.out
-    assert "config.json: vocab_size, n_positions" in streams.out
-    assert "in no file: evil\\x1b[31m" in streams.out
-    assert "\x1b" not in streams.out
-    assert max(map(len, streams.out.splitlines())) <= int(columns)
-    assert f"next: tinygpt doctor {file} --write {tmp_path / 'mixed'}" in streams.err
-
-
-def test_doctor_reports_contradictions_but_does_not_write_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = write(tmp_path / "bad.json", MIXED | {"n_head": 3})
-    assert main(["doctor", file]) == 0
-    streams = capsys.readouterr()
-    assert "n_embd=128 is not divisible by n_head=3" in streams.out
-    assert "config.json: can't be made" in streams.out
-    assert streams.err == ""  # nothing to write, so nothing to suggest
-    assert main(["doctor", file, "--write", str(tmp_path / "split")]) == 2
-    assert "is not split: n_embd=128 is not divisible" in capsys.readouterr().err
-    assert not (tmp_path / "split").exists()
-
-
-def test_doctor_refuses_what_is_no_config(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["doctor", write(tmp_path / "a.json", "{,}")]) == 2
-    assert "line 1, column 2" in capsys.readouterr().err
 
 
 # --- corpus

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tinygpt.language_model import LanguageModel, load, untrained
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.model_report import Architecture, known_to_all, open_model
 from tinygpt.report import comparison_markdown, comparison_renderable
+from tinygpt.report.rows import footnotes
 from tinygpt.run_config import SCORED_BYTES, TrainConfig
 from tinygpt.samples import SAMPLE_CHARACTERS, SAMPLE_SEEDS, SAMPLE_TEMPERATURE
 from tinygpt.texts import Text, held_out_text, own_text
@@ -134,9 +136,17 @@ def test_a_text_too_short_to_time_on_has_no_speed_and_says_why(run, bpe_model) -
         assert model["quality"][0]["evaluation"]["n_bytes"] == 7
     page = comparison_markdown(result)
     assert "not measured (below)" in page
-    assert page.count("too few to time on") == 2  # one note for each model
+    assert page.count("too few to time on") == 1  # one note for both
     timed = compare([load(run)], ["the cat\n" + TEXT])
     assert timed.models[0].speed_missing is None
+
+
+def test_what_stands_before_a_text_without_a_prefix_is_said(run, bpe_model) -> None:
+    notes = " ".join(footnotes(compare([load(run), bpe_model], ["the cat sat"])))
+    for model, start in (("own", "a newline"), ("small-distilgpt2", "<|endoftext|>")):
+        assert f"{model} on text 1: no prefix, before the first token stands {start}" in notes
+    prefixed = compare([load(run)], ["the cat\nsat"])
+    assert "no prefix" not in " ".join(footnotes(prefixed))
 
 
 def test_the_corpus_is_named_without_the_folders_of_its_owner(run, tmp_path) -> None:
@@ -285,6 +295,11 @@ def test_hostile_names_and_samples_are_shown_as_text(run, bpe_model) -> None:
     assert "\u202e" not in page
     assert "<script>" not in page
     assert "\n# no" not in page  # indented, so it stays code
+    assert repr(result).startswith("<Comparison of ")
+    page = result._repr_html_()
+    assert "How well they predict" in page
+    assert "&lt;script&gt;" in page
+    assert not re.search("<script|\x1b|\u202e", page)
     console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(comparison_renderable(result))
     shown = console.export_text()

@@ -1,18 +1,22 @@
 """The loop: what it yields, where it ends, and what it does when the window is full."""
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import tinygpt.generate
 from tinygpt.errors import ContextError, TokenizerError
-from tinygpt.generate import generate_ids, prompt_ids, stream_text
+from tinygpt.generate import generate_batch, generate_ids, prompt_ids, stream_batch, stream_text
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
 from tinygpt.run_config import GenerationConfig
@@ -113,25 +117,39 @@ class TestIds:
             assert actual == brute_force(model, prompt, settings, seed=3)
             assert len(actual) == 50
 
-    def test_full_window_is_used_and_its_second_half_prefilled_anew(self) -> None:
-        session = Script(range(100, 120), n_positions=6)
-        settings = replace(GREEDY, max_new_tokens=10)
-        assert list(generate_ids(session, [1, 2, 3, 4], settings)) == list(range(100, 110))
-        assert session.calls == [
-            ("prefill", 0, [1, 2, 3, 4]),
-            ("step", [0], [100]),
-            ("step", [0], [101]),
-            ("free", 0),
-            ("prefill", 0, [100, 101, 102]),
-            ("step", [0], [103]),
-            ("step", [0], [104]),
-            ("step", [0], [105]),
-            ("free", 0),
-            ("prefill", 0, [104, 105, 106]),
-            ("step", [0], [107]),
-            ("step", [0], [108]),
-            ("free", 0),
-        ]
+    @pytest.mark.parametrize(
+        ("n_positions", "prompt", "windows"),
+        [
+            (6, [1, 2, 3, 4], [[100, 101, 102], [104, 105, 106]]),  # after 6 ids: the last 3
+            (5, [1, 2, 3, 4], [[100, 101], [104, 105], [108, 109]]),  # the last 5 // 2
+            (2, [1], [[101], [103], [105], [107], [109]]),
+            (1, [1], [[100 + i] for i in range(10)]),  # never less than the new one
+        ],
+    )
+    def test_one_more_is_drawn_from_the_full_window_then_its_half_is_prefilled_anew(
+        self, n_positions: int, prompt: list[int], windows: list[list[int]]
+    ) -> None:
+        session = Script(range(100, 120), n_positions=n_positions)
+        settings = replace(GREEDY, max_new_tokens=11)
+        assert list(generate_ids(session, prompt, settings)) == list(range(100, 111))
+        prefills = [call[2] for call in session.calls if call[0] == "prefill"]
+        assert prefills == [prompt, *windows][: len(prefills)]
+        assert len(prefills) >= 3
+        held = 0
+        for i, (name, *arguments) in enumerate(session.calls):
+            if name == "prefill":
+                held = len(arguments[1])
+            elif name == "step":
+                held += 1
+            elif i < len(session.calls) - 1:
+                assert held == n_positions  # a slot is emptied when it is full, and not before
+
+    def test_the_rule_is_written_the_same_in_the_document(self) -> None:
+        rule = str(tinygpt.generate.__doc__).partition("in every engine): ")[2].lower()
+        page = (Path(__file__).parent.parent / "docs" / "measuring.md").read_text("utf-8")
+        section = page.partition("## Sampling past the window\n")[2].partition("\n## ")[0]
+        assert len(rule) > 100
+        assert " ".join(rule.split()) in " ".join(section.replace("`", "").lower().split())
 
     def test_greedy_ids_are_those_of_transformers(
         self,
@@ -155,6 +173,41 @@ class TestIds:
             actual = list(generate_ids(ours, prompt, settings))
             assert actual == expected[0, len(prompt) :].tolist()
             assert len(set(actual)) > 5
+
+    @pytest.mark.parametrize("penalty", [0.8, 1.1, 1.5])
+    def test_greedy_ids_with_a_penalty_are_those_of_transformers(
+        self,
+        tiny_config: ModelConfig,
+        make_hf_gpt2: Callable[..., "GPT2LMHeadModel"],
+        open_gpt: Callable[..., GPT],
+        penalty: float,
+    ) -> None:
+        config = replace(tiny_config, n_positions=64, tie_word_embeddings=False)
+        theirs = make_hf_gpt2(config)
+        ours = TorchSession(open_gpt(config, theirs.state_dict()))
+        settings = replace(GREEDY, max_new_tokens=50, repetition_penalty=penalty)
+        for prompt in ([7], [3, 1, 4, 1, 5, 9, 2, 6]):
+            expected = theirs.generate(
+                torch.tensor([prompt]),
+                attention_mask=torch.ones(1, len(prompt)),
+                max_new_tokens=50,
+                do_sample=False,
+                repetition_penalty=penalty,
+                pad_token_id=0,
+            )
+            actual = list(generate_ids(ours, prompt, settings))
+            assert actual == expected[0, len(prompt) :].tolist()
+            without = replace(settings, repetition_penalty=1.0)
+            assert actual != list(generate_ids(ours, prompt, without))
+
+    def test_penalty_remembers_what_has_left_the_window(self) -> None:
+        class Flat(Script):
+            def logits(self, slot: int) -> np.ndarray[Any, Any]:
+                return np.linspace(2, 1, self.vocab_size, dtype=np.float32)
+
+        settings = replace(GREEDY, max_new_tokens=20, repetition_penalty=3.0)
+        session = Flat([], n_positions=2, vocab_size=30)
+        assert list(generate_ids(session, [0], settings)) == list(range(1, 21))
 
     @pytest.mark.parametrize("n", [0, 1, 2])
     def test_max_new_tokens(self, n: int) -> None:
@@ -200,6 +253,150 @@ class TestIds:
         assert sample(seed=1) == sample(seed=1, sample_index=0, slot=1)
         different = [sample(seed=s, sample_index=i) for s in (0, 1) for i in (0, 1, 2)]
         assert len(set(different)) == 6
+
+
+@functools.cache
+def small_model() -> GPT:  # hypothesis does not take function-scoped fixtures
+    config = ModelConfig(
+        vocab_size=11, n_positions=12, n_embd=16, n_layer=2, n_head=2, initializer_range=0.5
+    )
+    return GPT(config, torch.Generator().manual_seed(0)).eval()
+
+
+class TestBatch:
+    @hypothesis_settings(deadline=None, max_examples=20)
+    @given(
+        prompts=st.lists(st.lists(st.integers(0, 10), min_size=1, max_size=12), max_size=6),
+        n_slots=st.integers(1, 4),
+        temperature=st.sampled_from([0.0, 0.9]),
+        penalty=st.sampled_from([1.0, 1.3]),
+        eos=st.none() | st.integers(0, 10),
+        seed=st.integers(0, 3),
+    )
+    @example(
+        prompts=[[1] * n for n in (1, 12, 5)],
+        n_slots=3,
+        temperature=0.0,
+        penalty=1.0,
+        eos=None,
+        seed=0,
+    )
+    def test_each_gets_the_ids_that_it_gets_alone(
+        self,
+        prompts: list[list[int]],
+        n_slots: int,
+        temperature: float,
+        penalty: float,
+        eos: int | None,
+        seed: int,
+    ) -> None:
+        """Any lengths, more prompts than slots, ends at different times, past the window too."""
+        settings = GenerationConfig(
+            temperature=temperature,
+            repetition_penalty=penalty,
+            eos_token_id=eos,
+            max_new_tokens=16,
+        )
+        session = TorchSession(small_model(), n_slots)
+        together: list[list[int]] = [[] for _ in prompts]
+        ended = []
+        for index, new in generate_batch(session, prompts, settings, seed=seed, sample_index=5):
+            assert index not in ended
+            if new is None:
+                ended.append(index)
+            else:
+                together[index].append(new)
+        assert sorted(ended) == list(range(len(prompts)))
+        one = TorchSession(small_model())
+        for i, prompt in enumerate(prompts):
+            alone = generate_ids(one, prompt, settings, seed=seed, sample_index=5 + i)
+            assert together[i] == list(alone)
+
+    def test_sequences_advance_in_one_step(self) -> None:
+        class Two(Script):
+            def argmax(self, slots: Sequence[int]) -> list[int]:
+                self.asked += 1
+                return [10 * slot + self.asked for slot in slots]
+
+        session = Two([], n_slots=2, n_positions=5)
+        settings = replace(GREEDY, max_new_tokens=4)
+        list(generate_batch(session, [[1], [2, 3, 4]], settings))
+        assert session.calls == [
+            ("prefill", 0, [1]),
+            ("prefill", 1, [2, 3, 4]),
+            ("step", [0, 1], [1, 11]),
+            ("step", [0, 1], [2, 12]),
+            ("step", [0], [3]),  # the other one is full
+            ("free", 1),
+            ("prefill", 1, [12, 13]),
+            ("free", 0),
+            ("free", 1),
+        ]
+
+    def test_a_slot_that_falls_free_takes_the_next_prompt(self) -> None:
+        class Ends(Script):
+            def argmax(self, slots: Sequence[int]) -> list[int]:
+                self.asked += 1
+                return [9 if slot == 1 and self.asked == 2 else 1 for slot in slots]
+
+        session = Ends([], n_slots=2)
+        settings = replace(GREEDY, max_new_tokens=4, eos_token_id=9)
+        got = list(generate_batch(session, [[5], [6], [7], [8]], settings))
+        calls = [call for call in session.calls if call[0] != "step"]
+        assert calls[:5] == [
+            ("prefill", 0, [5]),
+            ("prefill", 1, [6]),
+            ("free", 1),
+            ("prefill", 1, [7]),
+            ("free", 0),
+        ]
+        assert [sum(i == index and new is not None for i, new in got) for index in range(4)] == [
+            4,
+            1,
+            4,
+            4,
+        ]
+
+    def test_slots_are_freed_however_it_ends(self, tiny_model: GPT) -> None:
+        session = TorchSession(tiny_model, n_slots=3)
+        running = generate_batch(session, [[1], [2]], replace(GREEDY, max_new_tokens=9))
+        for _ in range(3):
+            next(running)
+        running.close()  # type: ignore[attr-defined]
+        for slot in range(3):
+            with pytest.raises(ValueError, match="no logits"):
+                session.logits(slot)
+        with pytest.raises(ContextError):
+            list(generate_batch(session, [[1], [1] * 17], GREEDY))
+        session.prefill(0, [1] * 16)
+        session.free(0)
+
+    def test_no_token_wanted(self) -> None:
+        session = Script([])
+        settings = replace(GREEDY, max_new_tokens=0)
+        assert list(generate_batch(session, [[1], [2]], settings)) == [(0, None), (1, None)]
+        assert session.calls == []
+
+    def test_texts_end_at_their_own_stop_strings(
+        self, tiny_model: GPT, char_tokenizer: CharTokenizer
+    ) -> None:
+        settings = GenerationConfig(
+            temperature=5.0, max_new_tokens=40, stop_strings=("a", "b", "Q")
+        )
+        prompts = [prompt_ids(char_tokenizer, text, 16) for text in ("Hello", "a", "abc", "b a")]
+        texts, ended = [""] * 4, []
+        session = TorchSession(tiny_model, n_slots=3)
+        for index, piece in stream_batch(session, char_tokenizer, prompts, settings, seed=2):
+            if piece is None:
+                ended.append(index)
+            else:
+                texts[index] += piece
+        assert sorted(ended) == [0, 1, 2, 3]
+        one = TorchSession(tiny_model)
+        for i, ids in enumerate(prompts):
+            pieces = stream_text(one, char_tokenizer, ids, settings, seed=2, sample_index=i)
+            assert texts[i] == "".join(pieces)
+        assert len({len(text) for text in texts}) > 1
 
 
 class TestStopStrings:

@@ -1,6 +1,9 @@
 """What `load` returns, for a run folder, for a HF folder of either scale, and for neither."""
 
+import inspect
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,9 @@ import torch
 
 import tinygpt
 from tinygpt import hub
+from tinygpt.account import n_params
 from tinygpt.errors import CheckpointError, ConfigError, ContextError, TokenizerError
+from tinygpt.evaluate import evaluate
 from tinygpt.language_model import load, untrained
 from tinygpt.model_config import ModelConfig
 from tinygpt.tokenizer import CharTokenizer
@@ -182,3 +187,72 @@ def test_hub_cache_opens_without_network(monkeypatch, tmp_path, bpe_folder) -> N
     lm = load("distilgpt2")
     assert (lm.name, lm.commit) == (hub.locate("distilgpt2").name, sha)
     assert lm.generate("the", max_new_tokens=3, seed=0) is not None
+
+
+@pytest.mark.parametrize("fixture", ["model_folder", "bpe_folder"])
+def test_a_batch_gives_what_each_prompt_gives_alone(fixture, request) -> None:
+    lm = load(request.getfixturevalue(fixture))
+    prompts = ["ab", "", "abba ab", "ab"]
+    for settings in ({"temperature": 0.0}, {"temperature": 0.9, "repetition_penalty": 1.1}):
+        alone = [
+            lm.generate(prompt, seed=3, sample_index=i, max_new_tokens=25, **settings)
+            for i, prompt in enumerate(prompts)
+        ]
+        for batch_size in (1, 3, 8):
+            together = lm.generate_batch(
+                prompts, seed=3, max_new_tokens=25, batch_size=batch_size, **settings
+            )
+            assert together == alone
+    assert alone[0] != alone[3]  # the same prompt draws from another stream
+    assert lm.generate_batch([]) == []
+
+
+def test_a_batch_refuses_as_one_prompt_does(model_folder) -> None:
+    lm = load(model_folder)
+    with pytest.raises(ConfigError, match="batch_size=0 is not allowed: at least 1"):
+        lm.generate_batch(["ab"], batch_size=0)
+    with pytest.raises(ConfigError, match='"temprature" is not a generation setting'):
+        lm.generate_batch(["ab"], temprature=1.0)
+    with pytest.raises(ContextError, match="17 tokens"):
+        lm.generate_batch(["ab", "a" * 17])
+    cut = lm.generate_batch(["ab", "b" + "a" * 16], truncate_prompt=True, max_new_tokens=5)
+    assert cut[1] == lm.generate("a" * 16, sample_index=1, max_new_tokens=5)
+
+
+def test_evaluate_takes_what_the_function_takes(model_folder) -> None:
+    lm = load(model_folder)
+    ours = inspect.signature(lm.evaluate).parameters
+    theirs = inspect.signature(evaluate).parameters
+    assert {k: v.default for k, v in ours.items()} == {
+        k: v.default for k, v in theirs.items() if k not in ("model", "tokenizer")
+    }
+    result = lm.evaluate("abba\nab", prefix="ab", context=8, stride=2)
+    assert (result.context, result.stride) == (8, 2)
+    assert repr(result) == (
+        f"<Evaluation {result.bits_per_byte:.4f} bits per byte on 7 bytes "
+        f"(sha256 {result.sha256[:12]}), context 8, stride 2>"
+    )
+    assert "Total bits / bytes of the original text." in result._repr_html_()
+
+
+def test_a_notebook_shows_sizes_and_what_a_run_measured_last(model_folder) -> None:
+    lm = load(model_folder)
+    page = lm._repr_html_()
+    assert f"{n_params(lm.config):,}" in page
+    assert "2 x 2 x 32" in page
+    assert "last measured" not in page
+    lines = [
+        {"event": "evaluated", "step": 1, "val_loss": 3.5},
+        {"event": "evaluated", "step": 2, "val_loss": "<script>"},
+        {"event": "saved", "step": 2},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (model_folder / "metrics.jsonl").write_text(text, "utf-8")
+    hostile = replace(lm, name="<script>", notes=("<b>",), missing_weights="<i>\x1b")
+    page = hostile._repr_html_()
+    assert "last measured: val_loss" in page
+    assert "3.5" not in page
+    assert not re.search("<script|<b>|<i>|\x1b", page)
+    assert page.count("&lt;script&gt;") == 2
+    (model_folder / "metrics.jsonl").write_bytes(b'{"event": "evaluated", \xff\n')
+    assert "last measured" not in lm._repr_html_()

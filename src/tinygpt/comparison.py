@@ -82,6 +82,17 @@ class Comparison:
         """Return comparison.json."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
+    def __repr__(self) -> str:
+        """Name the models and the texts."""
+        models = ", ".join(model.name for model in self.models)
+        return f"<Comparison of {models} on {', '.join(text.name for text in self.texts)}>"
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        from tinygpt.report import comparison_fragment  # a floor up: only for who looks at it
+
+        return comparison_fragment(self)
+
 
 def default_texts(
     models: Sequence[LanguageModel | Architecture], n_bytes: int | None = SCORED_BYTES

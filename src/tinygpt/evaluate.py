@@ -15,6 +15,7 @@ import numpy as np
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.model import GPT
 from tinygpt.nats import Ids, Nats, sliding_windows, token_nats
+from tinygpt.notebook import fields_html
 from tinygpt.tokenizer import CharTokenizer, Tokenizer
 
 __all__ = ["Evaluation", "evaluate"]
@@ -54,6 +55,15 @@ class Evaluation:
     """SHA-256 of the scored bytes."""
     loss_by_position: tuple[float | None, ...]
     """Mean nats per token by the tokens of context, in eight equal ranges (null: none there)."""
+
+    _repr_html_ = fields_html
+
+    def __repr__(self) -> str:
+        """Show the figure and what it holds for."""
+        return (
+            f"<Evaluation {self.bits_per_byte:.4f} bits per byte on {self.n_bytes:,} bytes "
+            f"(sha256 {self.sha256[:12]}), context {self.context:,}, stride {self.stride:,}>"
+        )
 
 
 def evaluate(

@@ -1,28 +1,35 @@
 """LanguageModel: a model folder opened, whichever of the two scales it is. What `load` returns."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from tinygpt import evaluate as evaluation
+from tinygpt.account import n_params
 from tinygpt.device import pick_device
-from tinygpt.errors import CheckpointError, ConfigError
-from tinygpt.generate import prompt_ids, stream_text
+from tinygpt.errors import ConfigError
+from tinygpt.generate import prompt_ids, stream_batch, stream_text
+from tinygpt.generation_settings import GenerationSettings, changed
 from tinygpt.hf import from_hf
 from tinygpt.hub import locate
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_config, read_generation_config
+from tinygpt.notebook import table_html
+from tinygpt.padding import open_tokenizer
 from tinygpt.run_config import GenerationConfig
+from tinygpt.run_folder import last_evaluation
 from tinygpt.tokenizer import Tokenizer
-from tinygpt.tokenizer_file import load_tokenizer
 from tinygpt.torch_session import TorchSession
 from tinygpt.weights import read_weights
 
 __all__ = ["LanguageModel", "build", "load", "untrained"]
+
+BATCH_SIZE = 8
+"""Prompts continued at once unless asked otherwise (docs/measuring.md has the figures)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,7 +58,7 @@ class LanguageModel:
         seed: int = 0,
         sample_index: int = 0,
         truncate_prompt: bool = False,
-        **settings: Any,
+        **settings: Unpack[GenerationSettings],
     ) -> Iterator[str]:
         """Yield the continuation of a prompt piece by piece.
 
@@ -66,28 +73,109 @@ class LanguageModel:
             TokenizerError: a character that the tokenizer lacks.
             ContextError: a prompt longer than n_positions.
         """
-        chosen = self._settings(settings)
+        chosen = changed(self.generation_config, settings)
         ids = prompt_ids(self.tokenizer, prompt, self.config.n_positions, truncate=truncate_prompt)
         session = TorchSession(self.model)
         yield from stream_text(
             session, self.tokenizer, ids, chosen, seed=seed, sample_index=sample_index
         )
 
-    def generate(self, prompt: str = "", **arguments: Any) -> str:
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        seed: int = 0,
+        sample_index: int = 0,
+        truncate_prompt: bool = False,
+        **settings: Unpack[GenerationSettings],
+    ) -> str:
         """Return the continuation of a prompt; arguments and errors as `stream`."""
-        return "".join(self.stream(prompt, **arguments))
+        pieces = self.stream(
+            prompt,
+            seed=seed,
+            sample_index=sample_index,
+            truncate_prompt=truncate_prompt,
+            **settings,
+        )
+        return "".join(pieces)
 
-    def evaluate(self, text: str, **arguments: Any) -> evaluation.Evaluation:
+    def stream_batch(
+        self,
+        prompts: Sequence[str],
+        *,
+        seed: int = 0,
+        truncate_prompt: bool = False,
+        batch_size: int = BATCH_SIZE,
+        **settings: Unpack[GenerationSettings],
+    ) -> Iterator[tuple[int, str | None]]:
+        """Continue several prompts at once, which is faster than one after another.
+
+        Prompt i gets the text that `stream` gives it with sample_index=i. Only rounding differs: a
+        batch may sum in another order than a row alone, so where two ids are as good as equally
+        likely, the other one may be taken (docs/measuring.md).
+
+        Args:
+            prompts: of any lengths; the same one several times gives several samples.
+            batch_size: how many are continued at once; each takes memory for a full context.
+            seed, truncate_prompt, settings: as `stream`.
+
+        Yields:
+            (index of the prompt, piece of its continuation), and (index, None) once when it ends.
+
+        Raises:
+            ConfigError, TokenizerError, ContextError: as `stream`.
+        """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size} is not allowed: at least 1")
+        chosen, n = changed(self.generation_config, settings), self.config.n_positions
+        rows = [prompt_ids(self.tokenizer, text, n, truncate=truncate_prompt) for text in prompts]
+        session = TorchSession(self.model, max(1, min(batch_size, len(rows))))
+        yield from stream_batch(session, self.tokenizer, rows, chosen, seed=seed)
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        *,
+        seed: int = 0,
+        truncate_prompt: bool = False,
+        batch_size: int = BATCH_SIZE,
+        **settings: Unpack[GenerationSettings],
+    ) -> list[str]:
+        """Return the continuations of several prompts; arguments and errors as `stream_batch`."""
+        texts = [""] * len(prompts)
+        for index, piece in self.stream_batch(
+            prompts,
+            seed=seed,
+            truncate_prompt=truncate_prompt,
+            batch_size=batch_size,
+            **settings,
+        ):
+            texts[index] += piece or ""
+        return texts
+
+    def evaluate(
+        self,
+        text: str,
+        *,
+        prefix: str = "",
+        context: int | None = None,
+        stride: int | None = None,
+        escape: float | None = None,
+        batch_size: int = 16,
+        progress: Callable[[float], None] | None = None,
+    ) -> evaluation.Evaluation:
         """Score a text; arguments, result and errors as `evaluate.evaluate`."""
-        return evaluation.evaluate(self.model, self.tokenizer, text, **arguments)
-
-    def _settings(self, changes: dict[str, Any]) -> GenerationConfig:
-        known = GenerationConfig.__dataclass_fields__
-        if unknown := [name for name in changes if name not in known]:
-            raise ConfigError(
-                f'"{unknown[0]}" is not a generation setting (known: {", ".join(sorted(known))})'
-            )
-        return replace(self.generation_config, **changes)
+        return evaluation.evaluate(
+            self.model,
+            self.tokenizer,
+            text,
+            prefix=prefix,
+            context=context,
+            stride=stride,
+            escape=escape,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
     def __repr__(self) -> str:
         """Say which model this is and how large."""
@@ -97,6 +185,22 @@ class LanguageModel:
             f"<LanguageModel {self.name}: {sizes}, {self.tokenizer.kind} vocabulary of "
             f"{c.vocab_size:,}, context {c.n_positions}>"
         )
+
+    def _repr_html_(self) -> str:
+        """Return its sizes, and of a run what it measured last, for a notebook."""
+        c = self.config
+        rows = [
+            ("folder", str(self.path or "in memory")),
+            ("parameters", f"{n_params(c):,}"),
+            ("layers x heads x width", f"{c.n_layer} x {c.n_head} x {c.n_embd}"),
+            ("vocabulary", f"{c.vocab_size:,} ({self.tokenizer.kind})"),
+            ("context", f"{c.n_positions:,} tokens"),
+            ("weights", self.missing_weights or f"{self.model.lm_head.weight.dtype}"),
+            *(("note", note) for note in self.notes),
+        ]
+        measured = last_evaluation(self.path) if self.path else None
+        rows += [(f"last measured: {key}", str(value)) for key, value in (measured or {}).items()]
+        return table_html(self.name, rows)
 
 
 def load(
@@ -124,12 +228,7 @@ def load(
     """
     found = locate(str(name_or_path), revision=revision, allow_pickle=allow_pickle)
     config, notes = read_config(found.path)
-    tokenizer = load_tokenizer(found.path)
-    if tokenizer.vocab_size != config.vocab_size:
-        raise CheckpointError(
-            f"{found.path}: the tokenizer has {tokenizer.vocab_size} ids, config.json says "
-            f"vocab_size={config.vocab_size}; the files do not belong together"
-        )
+    tokenizer, more_notes = open_tokenizer(found.path, config)
     picked = pick_device(device, "float32" if dtype == "auto" else dtype, threads)
     tensors = read_weights(found.path, allow_pickle=allow_pickle)
     model = build(config, from_hf(tensors, config, str(found.path)))
@@ -141,7 +240,7 @@ def load(
         generation_config=read_generation_config(found.path, config),
         tokenizer=tokenizer,
         model=model.to(picked.device, picked.dtype),
-        notes=notes,
+        notes=notes + more_notes,
     )
 
 

@@ -94,15 +94,28 @@ class ModelReport:
     samples: tuple[Sample, ...]
 
 
-def open_model(name: str, **arguments: Any) -> LanguageModel | Architecture:
+def open_model(
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int = 0,
+    revision: str | None = None,
+    allow_pickle: bool = False,
+) -> LanguageModel | Architecture:
     """Open a model; a preset whose hub can't be reached comes with random weights, labelled.
 
-    Args:
-        name: as for `language_model.load`, whose arguments and errors the rest are.
-        arguments: passed on.
+    Arguments and errors as `language_model.load`; random weights are float32.
     """
     try:
-        return load(name, **arguments)
+        return load(
+            name,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            revision=revision,
+            allow_pickle=allow_pickle,
+        )
     except MachineError as error:
         if name not in PRESETS or name == "tinygpt":
             raise
@@ -111,14 +124,7 @@ def open_model(name: str, **arguments: Any) -> LanguageModel | Architecture:
         tokenizer = load_tokenizer(gpt2_vocabulary())
     except MachineError as error:
         return Architecture(name, PRESETS[name], f"{why}; nor is its vocabulary at hand: {error}")
-    return untrained(
-        name,
-        PRESETS[name],
-        tokenizer,
-        why,
-        device=arguments.get("device", "auto"),
-        threads=arguments.get("threads", 0),
-    )
+    return untrained(name, PRESETS[name], tokenizer, why, device=device, threads=threads)
 
 
 def report_on(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinygpt.errors import ConfigError, did_you_mean
+from tinygpt.notebook import fields_html
 from tinygpt.settings import check_types, from_dict, to_dict
 
 __all__ = [
@@ -68,6 +69,8 @@ class TrainConfig:
     """End after so many evaluations in a row without a better monitor loss; null never does."""
     seed: int = 0
     """Seed of the initial weights, of the order of the windows and of dropout."""
+
+    _repr_html_ = fields_html
 
     def __post_init__(self) -> None:
         """Refuse impossible settings, naming the field, the value and the rule."""
@@ -129,6 +132,8 @@ class OptimConfig:
     grad_clip: float = 1.0
     """Largest global norm of the gradient; 0 does not clip."""
 
+    _repr_html_ = fields_html
+
     def __post_init__(self) -> None:
         """Refuse impossible settings, naming the field, the value and the rule."""
         check_types(self)
@@ -158,6 +163,8 @@ class CorpusConfig:
     sha256: str | None = None
     """SHA-256 of the text's UTF-8 bytes; filled in by the run, checked when it is repeated."""
 
+    _repr_html_ = fields_html
+
     def __post_init__(self) -> None:
         """Refuse impossible settings, naming the field, the value and the rule."""
         check_types(self)
@@ -178,6 +185,8 @@ class TokenizerConfig:
     tokenizer: str = "char"
     """char: the corpus's distinct characters. byte: the 256 bytes. bpe: trained on the corpus, of
     vocab_size tokens. gpt2: GPT-2's 50,257-token BPE."""
+
+    _repr_html_ = fields_html
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds."""
@@ -211,6 +220,8 @@ class GenerationConfig:
     """Copied from ModelConfig."""
     eos_token_id: int | None = None
     """Copied from ModelConfig; generation ends when it is drawn."""
+
+    _repr_html_ = fields_html
 
     def __post_init__(self) -> None:
         """Refuse impossible settings, naming the field, the value and the rule."""

@@ -37,6 +37,7 @@ __all__ = [
     "Lines",
     "Recipe",
     "create",
+    "last_evaluation",
     "locked",
     "next_run",
     "read_recipe",
@@ -223,6 +224,15 @@ def locked(folder: Path) -> Iterator[None]:
         file.flush()
         yield
         file.truncate(0)
+
+
+def last_evaluation(folder: Path) -> dict[str, Any] | None:
+    """Return the last measurement in metrics.jsonl; None where there is none to be read."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in reversed((folder / METRICS).read_text("utf-8").splitlines()):
+            if '"evaluated"' in line and isinstance(event := json.loads(line), dict):
+                return event
+    return None
 
 
 class Lines:

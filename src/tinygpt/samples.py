@@ -66,6 +66,8 @@ def _continuation(lm: LanguageModel, prompt: str, seed: int) -> str:
         temperature=SAMPLE_TEMPERATURE,
         top_k=None,
         top_p=1.0,
+        min_p=0.0,
+        repetition_penalty=1.0,
         max_new_tokens=4 * SAMPLE_CHARACTERS,  # a BPE token may be a quarter of a character
         truncate_prompt=True,
     ):
