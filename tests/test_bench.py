@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tinygpt import bench
-from tinygpt.bench import measure_speeds
+from tinygpt.bench import measure, measure_speeds
 from tinygpt.errors import DataError
 from tinygpt.language_model import LanguageModel, untrained
 from tinygpt.model_config import ModelConfig
@@ -73,3 +73,34 @@ def test_too_short_a_text_and_too_small_a_context_are_named(lm) -> None:
     small = untrained("y", config, lm.tokenizer, "")
     with pytest.raises(DataError, match="in a context of 8 tokens"):
         measure_speeds([lm, small], TEXT)
+
+
+def test_one_model_alone(lm, monkeypatch) -> None:
+    real = dataclasses.replace(lm, missing_weights=None)
+    opened = []
+    found = measure(real, TEXT, start_up_s=1.5, reopen=lambda: opened.append(1), n_loads=3)
+    assert len(opened) == 3
+    assert found.load_s.n == 3
+    assert 0 <= found.load_s.min <= found.load_s.median <= found.load_s.max
+    assert found.start_up_s == 1.5
+    assert found.speed.prompt_bytes == found.speed.decoded_bytes == 16
+    assert found.weights_bytes == 4 * sum(p.numel() for p in set(lm.model.parameters()))
+    assert found.kv_cache_bytes == 2 * 4 * 16 * 32  # keys and values, float32, 1 layer
+    assert found.peak_device_bytes is None
+    rate, tokens = found.speed.prefill_tok_per_s, found.speed.prompt_tokens
+    assert rate.median / found.speed.prefill_bytes_per_s.median == pytest.approx(tokens / 16)
+
+
+def test_peak_memory_is_of_the_process(lm) -> None:
+    found = measure(lm, TEXT, start_up_s=0.0, reopen=lambda: None)
+    block = bytearray(64 * 2**20)
+    block[:: 2**12] = b"x" * len(block[:: 2**12])  # touched, so that it is there
+    after = measure(lm, TEXT, start_up_s=0.0, reopen=lambda: None)
+    assert 32 * 2**20 < found.peak_memory_bytes <= after.peak_memory_bytes
+    assert after.peak_memory_bytes < 64 * 2**30
+
+
+def test_random_weights_have_nothing_to_open(lm) -> None:
+    found = measure(lm, TEXT, start_up_s=0.0, reopen=lambda: pytest.fail("nothing to open"))
+    assert found.load_s is None
+    assert found.speed.random_weights

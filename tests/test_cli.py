@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -344,3 +345,25 @@ def test_the_first_signal_asks_and_the_second_ends(
             os.kill(os.getpid(), number)
         assert ended.value.code == code
     assert signal.getsignal(number) is before
+
+
+def test_the_budget_counts_from_the_start_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own start and the imports are part of the minutes that were asked for."""
+    seen = []
+
+    @click.command()
+    @click.pass_obj
+    def verb(started_s: float) -> None:
+        seen.append(time.monotonic() - started_s)
+
+    cli = importlib.import_module("tinygpt.cli")
+    module = importlib.import_module("tinygpt.cli.demo")
+    monkeypatch.setattr(module, "command", verb)
+    monkeypatch.setattr(cli, "_process_age_s", lambda: 7.0)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(cli, "_set_up_stdout", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["tinygpt", "demo"])
+    assert main() == 0
+    assert main(["demo"]) == 0  # called from Python: the call is the start
+    assert 7.0 <= seen[0] < 8.0
+    assert seen[1] < 1.0

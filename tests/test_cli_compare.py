@@ -3,11 +3,12 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tinygpt import model_report
-from tinygpt.cli import main
+from tinygpt.cli import demo, main
 from tinygpt.errors import MachineError
 from tinygpt.model_config import PRESETS
 
@@ -123,3 +124,25 @@ def test_compare_refuses_in_one_line(desk, capsys, argv, code, message) -> None:
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_demo_compares_on_32_kib_and_renames_the_last_run(desk, capsys, monkeypatch) -> None:
+    """The whole verb but for the minute of training, which two steps of a small model replace."""
+    Path("own.txt").write_text(TEXT * 100, "utf-8")
+    smoke = "--max-steps 2 --n-evals 0 --n-layer 1 --n-embd 8 --n-head 2 --batch-size 2 --quiet"
+
+    def trained(*arguments: object) -> SimpleNamespace:
+        assert main(["train", "--corpus", "own.txt", "--out", "runs/demo", *smoke.split()]) == 0
+        return SimpleNamespace(exit_code=0)
+
+    monkeypatch.setattr(demo, "_train", trained)
+    assert main(["demo", "--corpus", "own.txt"]) == 0
+    assert "the last run is now" not in capsys.readouterr().err
+    data = json.loads(Path("runs/demo/comparison.json").read_text("utf-8"))
+    assert [text["n_bytes"] for text in data["texts"]] == [32_768]
+    before = Path("runs/demo/comparison.json").read_bytes()
+    assert main(["demo", "--corpus", "own.txt"]) == 0
+    assert "the last run is now runs/demo-1" in capsys.readouterr().err
+    assert Path("runs/demo-1/comparison.json").read_bytes() == before
+    assert main(["demo", "--corpus", "own.txt", "--quiet"]) == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["demo", "demo-1", "demo-2"]

@@ -1,7 +1,9 @@
+import os
+
 import pytest
 import torch
 
-from tinygpt.device import pick_device
+from tinygpt.device import pick_as_recorded, pick_device
 from tinygpt.errors import ConfigError
 
 
@@ -80,3 +82,14 @@ def test_refuses_a_second_card_and_bfloat16_that_are_not_there(one_cuda, monkeyp
     assert pick_device("cuda").dtype == torch.float32
     with pytest.raises(ConfigError, match="--dtype float32"):
         pick_device("cuda", "bfloat16")
+
+
+def test_the_threads_of_a_run_are_taken_again_where_there_are_so_many(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    torch.set_num_threads(2)
+    assert pick_as_recorded({"device": "cpu", "threads": 1}, "auto", "auto", 0).threads == 1
+    assert torch.get_num_threads() == 1
+    assert pick_as_recorded({"device": "cpu", "threads": 1}, "cpu", "auto", 2).threads == 2  # asked
+    assert pick_as_recorded({"device": "cpu", "threads": 1}, "cpu", "auto", 0).threads == 1
+    assert pick_as_recorded({"device": "cpu", "threads": 3}, "auto", "auto", 0).threads == 1
+    assert pick_as_recorded({}, "auto", "auto", 0).threads == 1  # nothing recorded: as it is

@@ -45,3 +45,15 @@ def test_a_reason_is_one_line_and_never_empty():
     assert network.reason(ConnectionResetError("connection\nreset")) == "connection reset"
     assert network.reason(TimeoutError()) == "TimeoutError"
     assert len(network.reason(ValueError("x" * 999))) == 400
+
+
+def test_a_process_loses_at_most_five_seconds_to_silence(monkeypatch):
+    assert network.NETWORK_BUDGET_S == 5.0
+    monkeypatch.setattr(network, "_lost_s", 4.9)
+    ended = threading.Event()
+    with pytest.raises(MachineError, match=r"no answer in 0\.1 s"):
+        network.ask_network(lambda: ended.wait(10))
+    ended.set()
+    monkeypatch.setattr(network, "_lost_s", 5.0)
+    with pytest.raises(MachineError, match="no host answered earlier"):
+        network.ask_network(lambda: pytest.fail("must not be asked any more"))

@@ -7,18 +7,23 @@ from the text, so that random weights, which cost the same arithmetic, can be ti
 measured in turn, several times over; the figure is the median with its range.
 """
 
+import contextlib
+import importlib.util
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from tinygpt.account import account
 from tinygpt.errors import DataError
 from tinygpt.language_model import LanguageModel
 from tinygpt.torch_session import TorchSession
 
-__all__ = ["Speed", "Spread", "measure_speeds"]
+__all__ = ["Measured", "Speed", "Spread", "measure", "measure_speeds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class Speed:
 
     prefill_bytes_per_s: Spread
     """Bytes of the prompt / time from an empty cache to the logits of the next token."""
+    prefill_tok_per_s: Spread
+    """The same in tokens, for readers who know the tokenizer."""
     decode_bytes_per_s: Spread
     """Bytes of the continuation / time to feed it token by token."""
     decode_tok_per_s: Spread
@@ -56,6 +63,68 @@ class Speed:
     threads: int
     random_weights: bool
     """True where the weights were drawn at random: the time is real, the text would not be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One model alone on one machine: `tinygpt bench`."""
+
+    speed: Speed
+    start_up_s: float
+    """From the start of the process to the model: Python, torch, and its files (or random
+    weights where there are none)."""
+    load_s: Spread | None
+    """Opening the model again, its files warm; None where there are no weights to open."""
+    peak_memory_bytes: int | None
+    """Most memory the process held before that, Python and torch included; None if unknown."""
+    peak_device_bytes: int | None
+    """Most memory torch held on a CUDA device; None elsewhere."""
+    weights_bytes: int
+    """Of the weights, by the config (account.py), in float32."""
+    kv_cache_bytes: int
+    """Of keys and values of a full context, by the config, in float32."""
+
+
+def measure(
+    lm: LanguageModel,
+    text: str,
+    *,
+    start_up_s: float,
+    reopen: Callable[[], object],
+    n_loads: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Measured:
+    """Measure one model: its speeds, its memory, and what opening it takes.
+
+    Args:
+        lm: opened for the first time in this process.
+        text: as for `measure_speeds`.
+        start_up_s: measured by the caller, who knows when the process began.
+        reopen: opens the same model again.
+        n_loads: how many times that is done.
+
+    Raises:
+        DataError: the text is too short.
+    """
+    (speed,) = measure_speeds([lm], text, clock=clock)
+    device = lm.model.lm_head.weight.device
+    on_cuda = device.type == "cuda"
+    costs = account(lm.config)
+    peak = _peak_memory_bytes()  # before the model is opened again beside itself
+    seconds = []
+    for _ in range(n_loads if lm.missing_weights is None else 0):
+        began_s = clock()
+        reopen()
+        seconds.append(clock() - began_s)
+    return Measured(
+        speed=speed,
+        start_up_s=start_up_s,
+        load_s=Spread.of(seconds) if seconds else None,
+        peak_memory_bytes=peak,
+        peak_device_bytes=torch.cuda.max_memory_allocated(device) if on_cuda else None,
+        weights_bytes=costs.weights_bytes,
+        kv_cache_bytes=costs.kv_cache_bytes,
+    )
 
 
 def measure_speeds(
@@ -90,6 +159,7 @@ def measure_speeds(
     return [
         Speed(
             prefill_bytes_per_s=Spread.of([n_prompt / prefill for prefill, _ in times]),
+            prefill_tok_per_s=Spread.of([len(prompt_ids) / prefill for prefill, _ in times]),
             decode_bytes_per_s=Spread.of([n_new / decode for _, decode in times]),
             decode_tok_per_s=Spread.of([len(new_ids) / decode for _, decode in times]),
             prompt_bytes=n_prompt,
@@ -137,3 +207,17 @@ def _halves(models: Sequence[LanguageModel], text: str) -> tuple[str, str]:
         f"{len(text)} characters that every model knows, in a context of {n_positions:,} tokens, "
         "are too few to time on: at least 32 that fit into it"
     )
+
+
+def _peak_memory_bytes() -> int | None:
+    """Return the most memory that this process held, where the system tells."""
+    with contextlib.suppress(OSError):  # Linux; getrusage would count the parent before exec too
+        for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    if importlib.util.find_spec("resource") is None:  # Windows
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

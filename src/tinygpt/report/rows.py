@@ -52,11 +52,8 @@ def footnotes(comparison: Comparison) -> list[str]:
         for m in comparison.models
         if m.missing_weights is not None
     ]
-    notes += [
-        f"{visible(m.name)}: no speed: {visible(m.speed_missing)}"
-        for m in comparison.models
-        if m.speed_missing not in (None, m.missing_weights)
-    ]
+    reasons = {m.speed_missing for m in comparison.models if m.speed_missing != m.missing_weights}
+    notes += [f"no speed: {visible(reason)}" for reason in reasons if reason is not None]
     for text in comparison.texts:
         notes.append(
             f"{visible(text.name)} = {text.n_bytes:,} bytes, sha256 {text.sha256[:16]}..., after "
@@ -71,6 +68,11 @@ def footnotes(comparison: Comparison) -> list[str]:
     for model in comparison.models:
         for quality in model.quality:
             e = quality.evaluation
+            if e is not None and e.start:
+                notes.append(
+                    f"{visible(model.name)} on {visible(quality.text)}: no prefix, before the "
+                    f"first token stands {e.start}"
+                )
             if e is not None and e.n_unknown:
                 notes.append(
                     f"{visible(model.name)} on {visible(quality.text)}: {e.n_unknown:,} of "
