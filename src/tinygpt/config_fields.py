@@ -1,19 +1,96 @@
-"""Which field of our config classes takes the value of which key of a flat config.
+"""Which field of our config classes takes the value of which key of a config.
 
-The table is in config_keys.py; here is what depends on the other keys and on the value.
+The names are in config_keys.py; here is what depends on the other keys and on the value, and how
+tables in tables are laid flat: `{"model": {"n_layer": 4}}` has the key `model.n_layer`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from tinygpt.config_keys import KeyInfo, look_up
+from tinygpt.config_keys import KeyInfo, known_name, look_up
+from tinygpt.errors import ConfigError
 from tinygpt.run_config import TrainConfig
 from tinygpt.settings import field_docs
 
-__all__ = ["default_window", "key_info", "placed", "settings_of", "shown"]
+__all__ = [
+    "MINGPT_SIZES",
+    "Computed",
+    "default_window",
+    "flat",
+    "foreign_model_type",
+    "key_info",
+    "named",
+    "placed",
+    "plain",
+    "settings_of",
+    "shown",
+]
+
+MINGPT_SIZES = {
+    "openai-gpt": (12, 12, 768),
+    "gpt2-medium": (24, 16, 1024),
+    "gpt2-large": (36, 20, 1280),
+    "gpt2-xl": (48, 25, 1600),
+    "gopher-44m": (8, 16, 512),
+    "gpt-mini": (6, 6, 192),
+    "gpt-micro": (4, 4, 128),
+    "gpt-nano": (3, 3, 48),
+}
+"""What minGPT calls model_type: n_layer, n_head, n_embd by name."""
 
 _TWO_ROLES = ("ModelConfig.n_positions", "TrainConfig.block_size")
+
+# Known keys that are tables where they hold an object.
+_TABLES = {"corpus", "dataset", "lr_schedule", "optim", "optimizer", "scheduler", "tokenizer"}
+_TABLES |= {"model_config"}
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A value that only running the program would tell."""
+
+    expression: str
+    """As the file writes it."""
+
+    def __str__(self) -> str:
+        return f"computed: {self.expression}"
+
+
+def flat(data: Mapping[str, object]) -> dict[str, object]:
+    """Lay tables in tables flat. An object that is the value of a known key stays one.
+
+    Raises:
+        ConfigError: data is not a mapping with texts as keys, or two keys have the same path.
+    """
+    if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+        raise ConfigError(f"expected an object with keys, got {type(data).__name__}")
+    out: dict[str, object] = {}
+    for path, value in _leaves(data, ""):
+        if path in out:
+            raise ConfigError(f'the key "{path}" stands twice; keep one')
+        out[path] = value
+    return out
+
+
+def named(data: Mapping[str, object]) -> dict[str, tuple[str, object]]:
+    """Return by known name the first key of a flat config that bears it, and its value."""
+    out: dict[str, tuple[str, object]] = {}
+    for key, value in data.items():
+        name = known_name(key)
+        if name is not None and not isinstance(value, Computed):
+            out.setdefault(name, (key, value))
+    return out
+
+
+def foreign_model_type(data: Mapping[str, object]) -> str | None:
+    """Return the model_type of an HF config.json that is no GPT-2, or None.
+
+    minGPT's names of its own sizes are none.
+    """
+    name = data.get("model_type")
+    return name if isinstance(name, str) and name not in ("gpt2", *MINGPT_SIZES) else None
 
 
 def key_info(key: str, data: Mapping[str, object]) -> KeyInfo | None:
@@ -45,7 +122,9 @@ def placed(
     for key, value in data.items():
         for place, setting in settings_of(key, value, data):
             first, other = values.setdefault(place, (key, setting))
-            if other != setting or isinstance(other, bool) != isinstance(setting, bool):
+            if isinstance(setting, Computed) or isinstance(other, Computed):
+                values[place] = (key, setting) if isinstance(setting, Computed) else (first, other)
+            elif other != setting or isinstance(other, bool) != isinstance(setting, bool):
                 owner, _, name = place.partition(".")
                 clashes.setdefault(owner, []).append(
                     f"{first}={shown(data[first])} and {key}={shown(value)} both set {name} and "
@@ -54,9 +133,14 @@ def placed(
     return values, clashes
 
 
+def plain(value: object) -> object:
+    """Return a value as JSON can hold it."""
+    return str(value) if isinstance(value, Computed) else value
+
+
 def shown(value: object) -> str:
     """Return a value as JSON shows it, shortened."""
-    text = json.dumps(value, default=repr)
+    text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -64,13 +148,18 @@ def settings_of(key: str, value: object, data: Mapping[str, object]) -> list[tup
     """Return the fields that a key sets, each with its value in our terms."""
     info = key_info(key, data)
     places = info.fields if info else ()
-    if key == "do_sample":  # true says no more than a temperature above 0
+    name = known_name(key)
+    if isinstance(value, Computed):
+        return [(place, value) for place in places]
+    if name == "do_sample":  # true says no more than a temperature above 0
         return [] if value is True else [(places[0], 0.0 if value is False else value)]
-    if key == "betas" and isinstance(value, list | tuple) and len(value) == len(places):
+    if name == "max_steps" and value == -1 and type(value) is int:
+        return []  # HF's default: no limit
+    if name == "betas" and isinstance(value, list | tuple) and len(value) == len(places):
         return list(zip(places, value, strict=True))
     if places == ("GenerationConfig.stop_strings",) and isinstance(value, str):
         value = (value,)
-    if key == "top_k" and value == 0 and not isinstance(value, bool):
+    if name == "top_k" and value == 0 and not isinstance(value, bool):
         value = None  # HF: 0 keeps all
     return [(place, tuple(value) if isinstance(value, list) else value) for place in places]
 
@@ -80,3 +169,14 @@ def default_window(values: Mapping[str, tuple[str, object]]) -> int:
     default = TrainConfig().block_size
     context = values.get("ModelConfig.n_positions", ("", default))[1]
     return context if type(context) is int and 0 < context < default else default
+
+
+def _leaves(table: Mapping[str, object], path: str) -> Iterator[tuple[str, object]]:
+    for key, value in table.items():
+        here = f"{path}{key}"
+        if isinstance(value, Mapping) and value and all(isinstance(k, str) for k in value):
+            name = known_name(here)
+            if name is None or name in _TABLES:
+                yield from _leaves(value, f"{here}.")
+                continue
+        yield here, value

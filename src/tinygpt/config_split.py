@@ -1,19 +1,26 @@
-"""A flat mixed config taken apart into our config classes, and the parts written.
+"""A flat mixed config taken apart into our config classes.
 
-What is wrong with it is said by doctor.py. Nothing is guessed: two keys that contradict each other
-or an impossible value leave their file unwritten, and every key that goes nowhere is kept apart.
+What is wrong with it is said by doctor.py. Nothing is guessed: two keys that contradict each other,
+an impossible or a computed value leave their file unwritten, and every key that goes nowhere is
+kept apart. Without a vocab_size, which follows from the text, the architecture and the training
+settings are one run.toml, from which `tinygpt train` makes both files.
 """
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from tinygpt.config_fields import default_window, placed, settings_of
-from tinygpt.config_keys import CLASSES
-from tinygpt.errors import ConfigError, MachineError
+from tinygpt.config_fields import (
+    Computed,
+    default_window,
+    foreign_model_type,
+    named,
+    placed,
+    plain,
+    settings_of,
+)
+from tinygpt.config_keys import CLASSES, known_name
+from tinygpt.errors import ConfigError
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.run_config import (
     CorpusConfig,
@@ -24,7 +31,9 @@ from tinygpt.run_config import (
 )
 from tinygpt.settings import to_dict
 
-__all__ = ["NO_SIZES", "Split", "split_config", "write_split"]
+__all__ = ["NO_SIZES", "RUN_FILE", "Split", "split_config"]
+
+RUN_FILE = "run.toml"
 
 NO_SIZES = "no size of an architecture is given"
 """Why a pure training config has no config.json: no contradiction."""
@@ -34,6 +43,7 @@ _FILES = {
     "generation_config.json": ("GenerationConfig",),
     "training.json": ("TrainConfig", "OptimConfig", "CorpusConfig", "TokenizerConfig"),
 }
+_FROM_THE_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id")
 _SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
 # Keys whose value can ask for what tinygpt does not compute; ModelConfig.from_dict says it.
 _REFUSABLE = (
@@ -54,6 +64,9 @@ class Split:
     """
 
     model_config: ModelConfig | None
+    sizes: dict[str, Any] | None
+    """The architecture where vocab_size is missing: the [model] of a run.toml. Empty where all
+    sizes are: the file then has no such table, and training takes TinyGPT's."""
     generation_config: GenerationConfig | None
     train_config: TrainConfig | None
     optim_config: OptimConfig | None
@@ -67,7 +80,8 @@ class Split:
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of the files by name, then left_over and reasons; JSON-ready."""
         reasons = {name: list(messages) for name, messages in self.reasons.items()}
-        return {**self.files(), "left_over": dict(self.left_over), "reasons": reasons}
+        left_over = {key: plain(value) for key, value in self.left_over.items()}
+        return {**self.files(), "left_over": left_over, "reasons": reasons}
 
     def files(self) -> dict[str, dict[str, Any]]:
         """Return the contents of each file that could be made, by name."""
@@ -76,51 +90,24 @@ class Split:
             out["config.json"] = self.model_config.to_dict()
         if self.generation_config is not None:
             out["generation_config.json"] = self.generation_config.to_dict()
-        if self.train_config is not None:
-            out["training.json"] = {
-                "train": to_dict(self.train_config),
-                "optim": to_dict(self.optim_config),
-                "corpus": to_dict(self.corpus_config),
-                "tokenizer": to_dict(self.tokenizer_config),
-            }
+        tables = {
+            "train": self.train_config,
+            "optim": self.optim_config,
+            "corpus": self.corpus_config,
+            "tokenizer": self.tokenizer_config,
+        }
+        training = {name: to_dict(table) for name, table in tables.items() if table is not None}
+        if training and self.sizes is not None:
+            out[RUN_FILE] = {"model": self.sizes, **training} if self.sizes else training
+        elif training:
+            out["training.json"] = training
         return out
-
-
-def write_split(split: Split, folder: Path) -> list[Path]:
-    """Write the files that could be made, and leftover.json if a key went nowhere.
-
-    Returns:
-        The files written, none of which was there before.
-
-    Raises:
-        ConfigError: a file is there already, or a value is not JSON; nothing is written then.
-        MachineError: the disk failed.
-    """
-    contents: dict[str, Any] = split.files()
-    if split.left_over:
-        contents["leftover.json"] = split.left_over
-    there = [name for name in contents if os.path.lexists(folder / name)]
-    if there:
-        raise ConfigError(f"{folder}: {', '.join(there)} is there already; give a new folder")
-    try:
-        texts = {n: json.dumps(c, indent=2, allow_nan=False) + "\n" for n, c in contents.items()}
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"a value can't be written as JSON: {error}") from None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            with (folder / name).open("x", encoding="utf-8") as file:
-                file.write(text)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ConfigError(f"{error.filename}: is there already; give a new folder") from None
-    except OSError as error:
-        raise MachineError(f"{folder}: can't be written: {error.strerror}") from None
-    return [folder / name for name in texts]
 
 
 def split_config(data: Mapping[str, object]) -> Split:
     """Take a flat config apart. A field that no key sets has its class's default."""
     values, clashes = placed(data)
+    foreign = foreign_model_type(data) is not None
     configs: dict[str, Any] = {}
     reasons: dict[str, tuple[str, ...]] = {}
     for file, owners in _FILES.items():
@@ -128,19 +115,48 @@ def split_config(data: Mapping[str, object]) -> Split:
         for owner in owners:
             configs[owner], messages = _build(owner, values, data)
             problems += clashes.get(owner, []) + messages
-        if problems:
+        if problems or foreign:  # of another model nothing means what it means here
             configs |= dict.fromkeys(owners)
-            reasons[file] = tuple(dict.fromkeys(problems))
+            reasons[file] = tuple(dict.fromkeys(_refusal(data) if foreign else problems))
+    sizes = (
+        None if configs["ModelConfig"] or foreign else _without_vocabulary(values, clashes, data)
+    )
+    if sizes is not None and configs["TrainConfig"]:
+        del reasons["config.json"]
+    else:
+        sizes = None
+    made = configs | {"sizes": sizes}
     return Split(
         model_config=configs["ModelConfig"],
+        sizes=sizes,
         generation_config=configs["GenerationConfig"],
         train_config=configs["TrainConfig"],
         optim_config=configs["OptimConfig"],
         corpus_config=configs["CorpusConfig"],
         tokenizer_config=configs["TokenizerConfig"],
         reasons=reasons,
-        left_over={k: v for k, v in data.items() if not _has_place(k, data, configs)},
+        left_over={k: v for k, v in data.items() if not _has_place(k, data, made)},
     )
+
+
+def _without_vocabulary(
+    values: Mapping[str, tuple[str, object]],
+    clashes: Mapping[str, list[str]],
+    data: Mapping[str, object],
+) -> dict[str, Any] | None:
+    """Return the fields of an architecture that lacks its vocab_size and nothing else."""
+    given = {place for place in values if place.startswith("ModelConfig.")}
+    if not given and not _refusal(data):
+        return {}
+    if "ModelConfig.vocab_size" in given or "ModelConfig" in clashes:
+        return None
+    names = [f"ModelConfig.{name}" for name in _FROM_THE_TOKENIZER]
+    known = {place: value for place, value in values.items() if place not in names}
+    known["ModelConfig.vocab_size"] = ("vocab_size", PRESETS["gpt2"].vocab_size)
+    config, _ = _build("ModelConfig", known, data)
+    if config is None:
+        return None
+    return {k: v for k, v in to_dict(config).items() if k not in _FROM_THE_TOKENIZER}
 
 
 def _build(
@@ -152,13 +168,20 @@ def _build(
         for place, value in values.items()
         if place.startswith(f"{owner}.")
     }
-    own = {name: value for name, (_, value) in given.items()}
     problems = _refusal(data) if owner == "ModelConfig" else []
+    problems += [
+        f"{key} is {value}, and the doctor runs nothing: write the value itself"
+        for key, value in given.values()
+        if isinstance(value, Computed)
+    ]
+    own = {name: value for name, (_, value) in given.items() if not isinstance(value, Computed)}
     if owner == "ModelConfig":
-        missing = [name for name in _SIZES if name not in own]
+        missing = [name for name in _SIZES if name not in given]
         if missing:
             few = f"missing: {', '.join(missing)}; a model is its {len(_SIZES)} sizes, add them"
             return None, [*problems, NO_SIZES if len(missing) == len(_SIZES) else few]
+        if not own.keys() >= set(_SIZES):
+            return None, problems
     if owner == "TrainConfig" and "block_size" not in own:
         own["block_size"] = default_window(values)
     while True:
@@ -175,7 +198,8 @@ def _build(
 
 
 def _refusal(data: Mapping[str, object]) -> list[str]:
-    asked = {key: data[key] for key in _REFUSABLE if key in data}
+    names = named(data)
+    asked = {name: names[name][1] for name in _REFUSABLE if name in names}
     try:
         ModelConfig.from_dict(to_dict(PRESETS["tinygpt"]) | asked, where="", strict=False)
     except ConfigError as error:
@@ -184,21 +208,34 @@ def _refusal(data: Mapping[str, object]) -> list[str]:
 
 
 def _in_their_words(message: str, given: Mapping[str, tuple[str, object]]) -> str:
-    """Add the user's names of the fields that a message names."""
+    """Add the user's names of the fields that a message names, and what would do."""
     theirs = [
         f"{name} is {key} here"
         for name, (key, _) in given.items()
         if key != name and f"{name}=" in message
     ]
+    if "not divisible" in message:
+        width, heads = (given[name][1] for name in ("n_embd", "n_head"))
+        assert isinstance(width, int)
+        assert isinstance(heads, int)
+        near = max(n for n in range(1, min(heads, width, 1000) + 1) if width % n == 0)
+        wide = -(-width // heads) * heads
+        message += f": n_head={near} or n_embd={wide} would do"
     return f"{message} ({', '.join(theirs)})" if theirs else message
 
 
 def _has_place(key: str, data: Mapping[str, object], configs: Mapping[str, Any]) -> bool:
     """Say whether the value of a key stands in one of the files, so that it isn't lost."""
+    name = known_name(key)
     model, generation = configs["ModelConfig"], configs["GenerationConfig"]
-    if key in ("model_type", "architectures"):
-        return model is not None and model.to_dict()[key] == data[key]
-    if key == "do_sample":
+    if isinstance(data[key], Computed):
+        return False
+    if name in ("model_type", "architectures"):
+        return model is not None and model.to_dict()[name] == data[key]
+    if name == "do_sample":
         return generation is not None and (generation.temperature > 0) is data[key]
-    owners = {place.partition(".")[0] for place, _ in settings_of(key, data[key], data)}
-    return any(configs[owner] is not None for owner in owners)
+    places = [place for place, _ in settings_of(key, data[key], data)]
+    owners = {place.partition(".")[0] for place in places}
+    sizes = configs["sizes"] or {}
+    in_sizes = any(place.removeprefix("ModelConfig.") in sizes for place in places)
+    return in_sizes or any(configs[owner] is not None for owner in owners)

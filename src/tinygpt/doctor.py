@@ -5,36 +5,18 @@ HF keeps three things apart that small GPT repositories put into one dict: archi
 training.json). The doctor labels every key, names contradictions and makes the three files.
 """
 
-import json
-import math
-import re
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tinygpt.config_faults import contradictions, notes
-from tinygpt.config_fields import key_info
-from tinygpt.config_keys import LABELS, known_keys
-from tinygpt.config_split import Split, split_config, write_split
-from tinygpt.errors import ConfigError, MachineError, did_you_mean
+from tinygpt.config_faults import contradictions
+from tinygpt.config_fields import flat, foreign_model_type, key_info, named, plain
+from tinygpt.config_file import ConfigFile
+from tinygpt.config_keys import LABELS
+from tinygpt.config_notes import nearest, notes
+from tinygpt.config_split import Split, split_config
 
-__all__ = [
-    "LABELS",
-    "Diagnosis",
-    "KeyReport",
-    "Split",
-    "count_labels",
-    "examine",
-    "label_config_files",
-    "read_flat_config",
-    "write_split",
-]
-
-MAX_BYTES, MAX_DEPTH, MAX_KEYS = 1_000_000, 20, 500
-"""A config file beyond any of these is refused."""
+__all__ = ["LABELS", "Diagnosis", "KeyReport", "count_labels", "diagnose", "examine"]
 
 _TABLES = ("train", "optim", "corpus", "tokenizer")  # of a training.json
 
@@ -44,6 +26,7 @@ class KeyReport:
     """One key of a config, explained."""
 
     key: str
+    """As the file writes it, with the tables around it: model.n_layer."""
     value: object
     labels: tuple[str, ...]
     """One or more of architecture, tokenizer, data, training, generation, runtime, dead."""
@@ -60,7 +43,7 @@ class KeyReport:
         """Return the report as a JSON-ready dict."""
         return {
             "key": self.key,
-            "value": self.value,
+            "value": plain(self.value),
             "labels": list(self.labels),
             "hf_name": self.hf_name,
             "hf_home": self.hf_home,
@@ -94,17 +77,32 @@ class Diagnosis:
         }
 
 
+def diagnose(file: ConfigFile) -> Diagnosis:
+    """Examine a config with what its file says beyond its keys.
+
+    Raises:
+        ConfigError: two keys with the same path.
+    """
+    found = examine(file.data)
+    faults, remarks = _beside(named(flat(file.data)), file.n_token_ids)
+    return replace(
+        found,
+        contradictions=(*found.contradictions, *faults),
+        notes=(*file.notes, *found.notes, *remarks),
+    )
+
+
 def examine(data: Mapping[str, object]) -> Diagnosis:
-    """Label every key of a flat config and name what is wrong with it.
+    """Label every key of a config, tables in tables laid flat, and name what is wrong with it.
 
     Raises:
         ConfigError: data is not a mapping with texts as keys.
     """
-    if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
-        raise ConfigError(f"expected an object with keys, got {type(data).__name__}")
+    data = flat(data)
     counts = count_labels(data)
     remarks = list(notes(data))
-    if "architecture" in counts and "training" in counts:
+    one_table = foreign_model_type(data) is None and not any("." in key for key in data)
+    if one_table and {"architecture", "training"} <= counts.keys():
         parts = ", ".join(f"{n} {label}" for label, n in counts.items())
         remarks.insert(0, f"a mixed config ({parts}): HF's config.json holds architecture only")
     return Diagnosis(
@@ -134,103 +132,47 @@ def count_labels(data: Mapping[str, object]) -> dict[str, int]:
     return {label: n for label, n in counts.items() if n}
 
 
-def label_config_files(
-    config: Mapping[str, object], training: Mapping[str, object] | None = None
-) -> dict[str, dict[str, int]]:
-    """Count the keys of a model folder's config.json and training.json by label, file by file."""
-    files = {"config.json": config, "training.json": training}
-    return {name: count_labels(data) for name, data in files.items() if data is not None}
-
-
-def read_flat_config(path: Path) -> dict[str, Any]:
-    """Read a JSON object, strictly: UTF-8, no key twice, no NaN; at most 1 MB and 20 levels.
-
-    Raises:
-        ConfigError: it is not such a file; the message names line and column where there is one.
-        MachineError: the disk failed.
-    """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise ConfigError(f"{path}: {error.strerror}; give a JSON file") from None
-    except OSError as error:
-        raise MachineError(f"{path}: can't be read: {error.strerror}") from None
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES:,} bytes, which no config is")
-    try:
-        data = _parse(raw.decode("utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise ConfigError(
-            f"{path}: line {error.lineno}, column {error.colno}: {error.msg}; the doctor reads JSON"
-        ) from None
-    except UnicodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text ({error}); save it as UTF-8") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: more than {MAX_DEPTH} levels, which no config has") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if not isinstance(data, dict):
-        kind = "a list" if isinstance(data, list) else "a single value"
-        raise ConfigError(f"{path}: expected a JSON object with keys, got {kind}")
-    if len(data) > MAX_KEYS:
-        raise ConfigError(f"{path}: more than {MAX_KEYS:,} keys, which no config has")
-    return data
-
-
 def _report(key: str, data: Mapping[str, object]) -> KeyReport:
-    info = key_info(key, data)
-    if info is None:
+    info, foreign = key_info(key, data), foreign_model_type(data)
+    if info is not None:
         return KeyReport(
             key=key,
             value=data[key],
-            labels=("dead",),
-            hf_name=None,
-            ours=None,
-            meaning=f"Not known: no code reads it{did_you_mean(key, known_keys())}",
+            labels=info.labels,
+            hf_name=info.hf_name if foreign is None else key,
+            ours=", ".join(info.fields) or None if foreign is None else None,
+            meaning=info.meaning,
+            hf_home=info.hf_home if foreign is None else None,
         )
+    meaning = f"Not known: no code reads it{nearest(key)}"
+    if foreign is not None:
+        meaning = "Of another kind of model; GPT-2 does not have it."
     return KeyReport(
         key=key,
         value=data[key],
-        labels=info.labels,
-        hf_name=info.hf_name,
-        ours=", ".join(info.fields) or None,
-        meaning=info.meaning,
-        hf_home=info.hf_home,
+        labels=("dead",) if foreign is None else ("architecture",),
+        hf_name=None if foreign is None else key,
+        ours=None,
+        meaning=meaning,
     )
 
 
-def _parse(text: str) -> Any:
-    data = json.loads(
-        text,
-        object_pairs_hook=lambda pairs: _unique(pairs, text),
-        parse_constant=_refuse_number,
-        parse_float=_finite,
-    )
-    json.dumps(data, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair is no text
-    level, depth = [data], 0
-    while level := [value for value in level if isinstance(value, dict | list)]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise RecursionError
-        level = [v for each in level for v in (each.values() if isinstance(each, dict) else each)]
-    return data
-
-
-def _unique(pairs: list[tuple[str, Any]], text: str) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) == len(pairs):
-        return data
-    (key, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-    found = re.finditer(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:", text)
-    lines = [str(text.count("\n", 0, match.start()) + 1) for match in islice(found, 3)]
-    raise ValueError(f'the key "{key}" stands twice (lines {", ".join(lines)}); keep one')
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _refuse_number(text)
-
-
-def _refuse_number(text: str) -> float:
-    raise ValueError(f"{text} is not a number that JSON can hold; write another, or null")
+def _beside(
+    names: Mapping[str, tuple[str, object]], n_ids: int | None
+) -> tuple[list[str], list[str]]:
+    """Hold a config against the tokenizer that lies beside it: contradictions and notes."""
+    faults: list[str] = []
+    remarks: list[str] = []
+    key, size = names.get("vocab_size", ("", None))
+    if n_ids is None or type(size) is not int:
+        return faults, remarks
+    has = f"the tokenizer beside it has {n_ids:,} ids"
+    if size < n_ids:
+        faults.append(f"{key}={size} but {has}: each id needs its row; set {key}={n_ids}")
+    elif size > n_ids:
+        remarks.append(f"{key}={size} but {has}: {size - n_ids:,} rows are padding")
+    for name in ("bos_token_id", "eos_token_id"):
+        key, value = names.get(name, ("", None))
+        if type(value) is int and n_ids <= value < size:
+            faults.append(f"{key}={value} but {has}: no text gets that id; use one of them or null")
+    return faults, remarks

@@ -1,19 +1,27 @@
 """`tinygpt doctor FILE`: label the keys of a mixed config, name contradictions, split it."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tinygpt.cli import console, options
-from tinygpt.config_split import NO_SIZES
-from tinygpt.doctor import Diagnosis, examine, read_flat_config, write_split
+from tinygpt.config_fields import Computed, placed
+from tinygpt.config_file import MAX_BYTES, ConfigFile, parse_config, read_config_file
+from tinygpt.config_split import NO_SIZES, RUN_FILE, Split
+from tinygpt.config_write import write_split
+from tinygpt.doctor import Diagnosis, KeyReport, diagnose
 from tinygpt.errors import ConfigError
+from tinygpt.escape import visible
 
 __all__ = ["command"]
 
-WIDE = 100
-"""Columns from which the five columns of the table are readable."""
+MEANING_COLUMNS = 36
+"""What must be left for the last column of the table; a narrower terminal gets a list."""
+
+VALUE_COLUMNS, KEY_COLUMNS = 30, 28
+"""Columns of the table's values, and of the list's keys, at most."""
 
 _STYLES = {
     "architecture": "cyan",
@@ -27,60 +35,87 @@ _STYLES = {
 
 
 @click.command(cls=options.Verb)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE|-", type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
     "--write",
     "folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Write config.json, generation_config.json and training.json into a new folder.",
+    help="Write config.json, generation_config.json and training.json (without a vocab_size: "
+    "run.toml) into a new folder, from which `tinygpt train --config` trains.",
 )
 @options.common("json", "quiet")
 def command(file: Path, folder: Path | None, as_json: bool, quiet: bool) -> None:
-    """Say where each key of a config (a JSON file) belongs, what contradicts what, and split it."""
-    diagnosis = examine(read_flat_config(file))
+    """Say where each key of a config belongs, what contradicts what, and split it.
+
+    FILE is JSON (an HF config.json, TrainingArguments, a run's training.json ...), Python (nanoGPT
+    and minGPT settings, dicts, config classes; read, never run), TOML or YAML, flat or with tables
+    in tables. - reads it from stdin, also out of a ``` block.
+    """
+    source = _from_stdin() if str(file) == "-" else read_config_file(file)
+    diagnosis = diagnose(source)
+    split = diagnosis.split()
     written: list[Path] = []
     if folder is not None:
-        split = diagnosis.split()
         broken = {r for reasons in split.reasons.values() for r in reasons if r != NO_SIZES}
         if broken:  # a contradiction that stops no file is shown, and the rest is written
-            raise ConfigError(f"{file} is not split: {'; '.join(sorted(broken))}")
+            raise ConfigError(f"{source.name} is not split: {'; '.join(sorted(broken))}")
         written = write_split(split, folder)
     if as_json:
+        head = {"file": source.name, "language": source.language}
         paths = [str(path) for path in written]
-        console.json_document({"file": str(file), **diagnosis.to_dict(), "written": paths})
+        console.json_document({**head, **diagnosis.to_dict(), "written": paths})
     else:
-        console.show(*_renderables(file, diagnosis))
+        console.show(*_renderables(source, diagnosis, split))
     for path in written:
         console.say(f"wrote {path}", quiet=quiet)
-    if folder is None and not diagnosis.split().reasons:
-        target = console.word(str(file.with_suffix("")))
-        again = f"tinygpt doctor {console.word(str(file))} --write {target}"
-        console.next_commands(again, quiet=quiet)
-    elif folder is not None and (folder / "config.json").exists():
-        console.next_commands(f"tinygpt inspect {console.word(str(folder))}", quiet=quiet)
+    if folder is not None:
+        console.next_commands(_training(folder, split), quiet=quiet)
+    elif not split.reasons:
+        console.next_commands(_writing(file), quiet=quiet)
 
 
-def _renderables(file: Path, diagnosis: Diagnosis) -> list[Any]:
+def _from_stdin() -> ConfigFile:
+    return parse_config(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin")
+
+
+def _writing(file: Path) -> str:
+    """Return the call that writes the split of a file into a folder that does not exist yet."""
+    target = Path("split") if str(file) == "-" else file.with_suffix("")
+    if target.exists():
+        target = target.with_name(f"{target.name}-split")
+    return f"tinygpt doctor {console.word(str(file))} --write {console.word(str(target))}"
+
+
+def _training(folder: Path, split: Split) -> str:
+    """Return the call that trains what was written."""
+    from tinygpt.corpora import NAMED
+
+    config = folder / RUN_FILE if split.sizes is not None else folder
+    corpus = "" if split.corpus_config is None else split.corpus_config.corpus
+    there = corpus in NAMED or Path(corpus).exists()
+    more = "" if there else " --corpus FILE"
+    return f"tinygpt train --config {console.word(str(config))}{more}"
+
+
+def _renderables(source: ConfigFile, diagnosis: Diagnosis, split: Split) -> list[Any]:
     from rich.text import Text
 
-    title = Text(console.printable(str(file)), style="bold")
-    keys = _table(diagnosis) if console.width() >= WIDE else _list(diagnosis)
+    title = Text(f"{visible(source.name)} ({source.language})", style="bold")
+    keys = _list(diagnosis) if _is_narrow(diagnosis) else _table(diagnosis)
     return [
         title,
         keys,
         *_section("Contradictions", list(diagnosis.contradictions), "red"),
         *_section("Notes", list(diagnosis.notes), "yellow"),
-        *_section("The split", _split_lines(diagnosis), "cyan"),
+        *_section("The split", _split_lines(diagnosis, split), "cyan"),
     ]
 
 
-def _split_lines(diagnosis: Diagnosis) -> list[str]:
+def _split_lines(diagnosis: Diagnosis, split: Split) -> list[str]:
     """Say what goes into which file: the settings that the config gives, and how many it leaves."""
-    split = diagnosis.split()
-    given = {
-        place.partition(".")[2] for key in diagnosis.keys for place in (key.ours or "").split(", ")
-    }
+    values, _ = placed({key.key: key.value for key in diagnosis.keys})
+    given = {place.partition(".")[2] for place in values}
     lines = []
     for name, content in split.files().items():
         own = [
@@ -107,8 +142,23 @@ def _section(title: str, lines: list[str], style: str) -> list[Any]:
         return []
     grid = Table.grid(padding=(0, 1, 0, 0))
     for line in lines:
-        grid.add_row(" -", Text(console.printable(line)))
+        grid.add_row(" -", Text(visible(line), overflow="fold"))
     return ["", Text(title, style=f"bold {style}"), grid]
+
+
+def _is_narrow(diagnosis: Diagnosis) -> bool:
+    """Say whether names and values would leave too little for the meaning beside them."""
+    names = [
+        max(map(len, column), default=0)
+        for column in (
+            [visible(key.key) for key in diagnosis.keys],
+            [_value(key)[:VALUE_COLUMNS] for key in diagnosis.keys],
+            [label for key in diagnosis.keys for label in key.labels],
+            [name for key in diagnosis.keys for name in (key.hf_name or "").split(", ")],
+        )
+    ]
+    borders = 3 * (len(names) + 1) + 1
+    return sum(names) + borders + MEANING_COLUMNS > console.width()
 
 
 def _table(diagnosis: Diagnosis) -> Any:
@@ -117,15 +167,18 @@ def _table(diagnosis: Diagnosis) -> Any:
 
     table = Table()
     for column in ("key", "value", "is", "HF's name", "meaning"):
-        table.add_column(column, overflow="fold")
+        whole = column not in ("value", "meaning")
+        most = VALUE_COLUMNS if column == "value" else None
+        table.add_column(column, overflow="fold", no_wrap=whole, max_width=most)
     for key in diagnosis.keys:
         labels = Text("\n").join(Text(label, style=_STYLES[label]) for label in key.labels)
+        hf_name = (key.hf_name or "-").replace(", ", "\n")
         table.add_row(
-            Text(console.printable(key.key)),
-            Text(console.short_json(key.value)),
+            Text(visible(key.key)),
+            Text(_value(key)),
             labels,
-            Text((key.hf_name or "-").replace(", ", "\n")),
-            Text(console.printable(key.meaning)),
+            Text(console.printable(hf_name)),
+            Text(visible(key.meaning)),
         )
     return table
 
@@ -137,11 +190,19 @@ def _list(diagnosis: Diagnosis) -> Any:
     from rich.text import Text
 
     parts: list[Any] = []
+    wide = min(KEY_COLUMNS, max(len(visible(key.key)) for key in diagnosis.keys))
     for key in diagnosis.keys:
-        head = Text(f"{console.printable(key.key)} {console.short_json(key.value)}", style="bold")
+        head = Text(f"{visible(key.key):{wide}} {_value(key)}", style="bold", overflow="fold")
         for label in key.labels:
             head.append(f"  {label}", style=f"not bold {_STYLES[label]}")
-        if key.hf_name:
-            head.append(f"  HF: {key.hf_name}", style="not bold")
-        parts += [head, Padding(Text(console.printable(key.meaning), style="dim"), (0, 0, 0, 4))]
+        if key.hf_name and key.hf_name != key.key:
+            head.append(f"  HF: {visible(key.hf_name)}", style="not bold")
+        parts += [head, Padding(Text(visible(key.meaning), style="dim"), (0, 0, 0, 4))]
     return Group(*parts)
+
+
+def _value(key: KeyReport) -> str:
+    """Write a value as JSON shows it, and what is computed without quotes."""
+    if isinstance(key.value, Computed):
+        return visible(str(key.value))
+    return console.short_json(key.value)
