@@ -12,6 +12,7 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,7 +26,7 @@ __all__ = [
     "data",
     "emphasise",
     "error",
-    "follow_log",
+    "following_log",
     "is_live",
     "json_document",
     "next_commands",
@@ -84,11 +85,17 @@ def say(line: str = "", *, quiet: bool = False) -> None:
         _to_stderr(f"{printable(line)}\n")
 
 
-def follow_log(quiet: bool) -> None:
+@contextlib.contextmanager
+def following_log(quiet: bool) -> Iterator[None]:
     """Write what the modules below log (a download, a damaged cache) to stderr, unless `quiet`."""
-    log = logging.getLogger("tinygpt")
-    log.handlers = [_Said()]
+    log, said = logging.getLogger("tinygpt"), _Said()
+    log.addHandler(said)
     log.setLevel(logging.ERROR if quiet else logging.WARNING)
+    try:
+        yield
+    finally:
+        log.removeHandler(said)
+        log.setLevel(logging.NOTSET)
 
 
 def next_commands(*commands: str, quiet: bool = False) -> None:

@@ -181,14 +181,14 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         "--quiet",
         "-q",
         is_flag=True,
-        callback=lambda ctx, param, value: _hush(value),
+        callback=lambda ctx, param, value: _hush(ctx, value),
         help="Write nothing but errors to stderr.",
     ),
 }
 
 
-def _hush(quiet: bool) -> bool:
-    console.follow_log(quiet)
+def _hush(ctx: click.Context, quiet: bool) -> bool:
+    ctx.with_resource(console.following_log(quiet))
     return quiet
 
 
