@@ -169,10 +169,7 @@ def _announce(repo: str, n_bytes: int) -> None:
 
 
 def _probe(repo: str, commit: str) -> None:
-    """Find out soon whether the hub also gives the files that it lists.
-
-    It may list a gated model; and the library waits minutes for a file that does not come.
-    """
+    """Find out soon whether the hub gives what it lists: the library would wait for minutes."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
 
