@@ -211,6 +211,8 @@ def test_a_batch_refuses_as_one_prompt_does(model_folder) -> None:
     lm = load(model_folder)
     with pytest.raises(ConfigError, match="batch_size=0 is not allowed: at least 1"):
         lm.generate_batch(["ab"], batch_size=0)
+    with pytest.raises(ConfigError, match="prompts is one text, not a list"):
+        lm.generate_batch("ab")
     with pytest.raises(ConfigError, match='"temprature" is not a generation setting'):
         lm.generate_batch(["ab"], temprature=1.0)
     with pytest.raises(ContextError, match="17 tokens"):

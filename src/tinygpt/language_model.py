@@ -125,6 +125,8 @@ class LanguageModel:
         Raises:
             ConfigError, TokenizerError, ContextError: as `stream`.
         """
+        if isinstance(prompts, str):
+            raise ConfigError("prompts is one text, not a list of texts: use generate or stream")
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size} is not allowed: at least 1")
         chosen, n = changed(self.generation_config, settings), self.config.n_positions
