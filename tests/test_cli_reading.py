@@ -281,7 +281,19 @@ def test_evaluate_shows_figures_with_their_conditions(
         "Loss by position",
     ):
         assert words in streams.out
+    assert "with --stride 8 there are targets with little context" in streams.out
     assert f"next: tinygpt compare {run} distilgpt2" in streams.err
+
+
+def test_evaluate_a_short_text_on_a_narrow_terminal(
+    run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hash stays in one piece, and nothing is advised where the context just isn't filled."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["evaluate", run, "--text", write(tmp_path / "a.txt", "To be"), "-q"]) == 0
+    shown = capsys.readouterr().out
+    assert hashlib.sha256(b"To be").hexdigest() in shown
+    assert "--stride" not in shown
 
 
 def test_unknown_characters_are_refused_or_paid_for(

@@ -87,7 +87,7 @@ def _renderables(lm: "LanguageModel", m: "Measured") -> list[Any]:
     }
     if lm.missing_weights is not None:
         rows["weights"] = lm.missing_weights
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():

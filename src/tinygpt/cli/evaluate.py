@@ -149,7 +149,7 @@ def _renderables(lm: "LanguageModel", text: "Text", e: "Evaluation") -> list[Any
     if e.n_unknown:
         share = e.unknown_nats / e.total_nats
         rows["unknown"] = f"{e.n_unknown:,} characters, {share:.1%} of the bits (escape code)"
-    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     for i, (name, value) in enumerate(rows.items()):
@@ -172,7 +172,7 @@ def _position_table(e: "Evaluation") -> Any:
         if loss is not None:
             bar = "█" * round(24 * loss / max(known)) if max(known) > 0 else ""
             table.add_row(f"{first:,} to {last:,}", f"{loss:.4f}", bar)
-    if None in e.loss_by_position:
+    if e.loss_by_position[0] is None:
         table.caption = f"with --stride {e.context} there are targets with little context too"
         table.caption_justify = "left"
     return table
