@@ -66,8 +66,7 @@ class Corpus:
         text = self.text
         if isinstance(text, TextFiles):
             return text.characters
-        common = set(text[:10_000])
-        return "".join(sorted(common | distinct(text.encode(), common)))
+        return "".join(sorted(distinct(text.encode(), set())))
 
     def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
         """Yield the characters from start to stop: in one piece, or from files in many.
