@@ -595,6 +595,7 @@ def test_our_own_training_json_is_known():
     diagnosis = examine(data)
     assert not [r.key for r in diagnosis.keys if "dead" in r.labels]
     assert diagnosis.split().train_config.max_steps == 3
+    assert diagnosis.split().reasons == {}  # its block_size says nothing of an architecture
 
 
 def test_hostile_keys_cost_little():

@@ -96,13 +96,15 @@ def foreign_model_type(data: Mapping[str, object]) -> str | None:
 def key_info(key: str, data: Mapping[str, object]) -> KeyInfo | None:
     """Return what is known of a key among the others of its config.
 
-    `block_size` is the longest context too, unless another key already says that.
+    `block_size` is the longest context too, unless another key already says that or the file is a
+    training.json or run file of ours.
     """
     info = look_up(key)
     if info is None or not set(_TWO_ROLES) <= set(info.fields):
         return info
+    ours = key == "train.block_size" and ("corpus.corpus" in data or "tokenizer.tokenizer" in data)
     others = (look_up(other) for other in data)
-    if not any(other and other.fields == _TWO_ROLES[:1] for other in others):
+    if not ours and not any(other and other.fields == _TWO_ROLES[:1] for other in others):
         return info
     meaning = field_docs(TrainConfig)["block_size"]
     return KeyInfo(("training",), None, None, _TWO_ROLES[1:], meaning)
