@@ -280,8 +280,8 @@ def test_every_field_has_its_option(cls: type, capsys: pytest.CaptureFixture[str
     verb.main(["--help"], standalone_mode=False)
     out = capsys.readouterr().out
     for field in dataclasses.fields(cls):
-        name = field.name.replace("stop_strings", "stop").replace("_", "-")
-        assert f"--{name} " in out
+        name = options.flag_name(field.name)
+        assert f"{name} " in out
     assert f"{cls.__name__.removesuffix('Config')} settings:" in out
 
 
@@ -312,7 +312,7 @@ def test_help_shows_meaning_and_default(capsys: pytest.CaptureFixture[str]) -> N
     assert f"Windows per forward pass (micro-batch). [default: {batch_size}]" in out
     assert "Number of Transformer blocks. [default: 4]" in out  # of the preset
     assert "--minutes FLOAT|null" in out
-    assert "--vocab-size" not in out  # follows from the tokenizer
+    assert "--eos-token-id" not in out  # follows from the tokenizer
 
 
 @pytest.mark.parametrize(("text", "count"), [("all", None), ("1", 1), ("32768", 32768)])

@@ -18,7 +18,7 @@ from tinygpt.errors import ConfigError
 from tinygpt.run_config import SCORED_BYTES
 from tinygpt.settings import field_docs
 
-__all__ = ["Flags", "Verb", "add", "byte_count", "common"]
+__all__ = ["Flags", "Verb", "add", "byte_count", "common", "flag_name"]
 
 Flags = dict[type, dict[str, Any]]
 """Per config class: the fields given on the command line."""
@@ -192,9 +192,14 @@ def _hush(ctx: click.Context, quiet: bool) -> bool:
     return quiet
 
 
+def flag_name(field: str) -> str:
+    """Return the option of a field: --top-k for top_k."""
+    return f"--{_NAMES.get(field, field).replace('_', '-')}"
+
+
 def _option(cls: type, name: str, default: Any) -> Callable[[Any], Any]:
     allowed = typing.get_type_hints(cls)[name]
-    flag = f"--{_NAMES.get(name, name).replace('_', '-')}"
+    flag = flag_name(name)
     kwargs: dict[str, Any] = {
         "cls": _ConfigOption,
         "section": f"{cls.__name__.removesuffix('Config')} settings",
