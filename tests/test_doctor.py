@@ -10,12 +10,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tinygpt import config_faults, config_keys, doctor
-from tinygpt.config_fields import Computed, flat
-from tinygpt.config_file import parse_config
-from tinygpt.config_keys import CLASSES, KeyInfo, known_keys, look_up
-from tinygpt.config_write import write_split
-from tinygpt.doctor import LABELS, count_labels, diagnose, examine
+from tinygpt import doctor
+from tinygpt.doctor import LABELS, count_labels, diagnose, examine, faults, keys
+from tinygpt.doctor.fields import Computed, flat
+from tinygpt.doctor.file import parse_config
+from tinygpt.doctor.keys import CLASSES, KeyInfo, known_keys, look_up
+from tinygpt.doctor.write import write_split
 from tinygpt.errors import ConfigError
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.run_config import (
@@ -303,15 +303,15 @@ def test_prefixes_are_known():
 
 
 def test_a_field_added_later_is_known_without_a_row(monkeypatch):
-    table = config_keys.TABLE.replace("top_p | = | GenerationConfig.top_p\n", "")
-    assert table != config_keys.TABLE
-    monkeypatch.setattr(config_keys, "TABLE", table)
-    config_keys._table.cache_clear()
+    table = keys.TABLE.replace("top_p | = | GenerationConfig.top_p\n", "")
+    assert table != keys.TABLE
+    monkeypatch.setattr(keys, "TABLE", table)
+    keys._table.cache_clear()
     try:
         expected = ("generation",), ("GenerationConfig.top_p",)
         assert (look_up("top_p").labels, look_up("top_p").fields) == expected
     finally:
-        config_keys._table.cache_clear()
+        keys._table.cache_clear()
 
 
 def test_unknown_keys_are_dead_with_the_nearest_name():
@@ -562,7 +562,7 @@ def test_transformers_reads_what_the_doctor_says_it_reads():
     assert config.n_positions == 1024
     assert config.to_dict()["d_model"] == 32  # kept, silently
     aliases = transformers.GPT2Config.attribute_map
-    assert set(config_faults._HF_ALIASES) == set(aliases)
+    assert set(faults._HF_ALIASES) == set(aliases)
     assert transformers.GPT2Config(hidden_size=32).n_embd == 32
 
 

@@ -21,7 +21,7 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"cli", "report"},
     "transformers": set(),
-    "yaml": {"config_yaml.py"},
+    "yaml": {"doctor"},
     "pickle": set(),
     "pickletools": {"meta_file.py"},  # names instructions; builds nothing
 }

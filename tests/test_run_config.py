@@ -149,7 +149,11 @@ def test_reading_leads_a_refusal_with_the_place():
         (OptimConfig, {"beta1": 1}, "beta1=1 is not allowed: 0 <= beta < 1"),
         (OptimConfig, {"beta2": -0.1}, "beta2=-0.1 is not allowed: 0 <= beta < 1"),
         (OptimConfig, {"adam_epsilon": 0}, "adam_epsilon=0 is not allowed: above 0"),
-        (CorpusConfig, {"corpus": ""}, "corpus is empty: give a named corpus, or a .txt file or a folder of them"),
+        (
+            CorpusConfig,
+            {"corpus": ""},
+            "corpus is empty: give a named corpus, or a .txt file or a folder of them",
+        ),
         (CorpusConfig, {"sha256": "ABC"}, 'sha256="ABC" is not allowed: 64 lower-case hex digits'),
         (CorpusConfig, {"sha256": "G" * 64}, "is not allowed: 64 lower-case hex digits"),
         (

@@ -159,7 +159,7 @@ class CorpusConfig:
     """Which text. Its last 10% are always held out."""
 
     corpus: str = "tinyshakespeare"
-    """A named corpus (tinyshakespeare, shakespeare, python-docs), or a .txt file or folder of them."""
+    """A named corpus (tinyshakespeare, shakespeare, python-docs), your own .txt or folder of them."""
     sha256: str | None = None
     """SHA-256 of the text's UTF-8 bytes; filled in by the run, checked when it is repeated."""
 

@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from tinygpt.cli import console, options
-from tinygpt.config_fields import Computed, placed
-from tinygpt.config_file import MAX_BYTES, ConfigFile, parse_config, read_config_file
-from tinygpt.config_split import NO_SIZES, RUN_FILE, Split
-from tinygpt.config_write import write_split
 from tinygpt.doctor import Diagnosis, KeyReport, diagnose
+from tinygpt.doctor.fields import Computed, placed
+from tinygpt.doctor.file import MAX_BYTES, ConfigFile, parse_config, read_config_file
+from tinygpt.doctor.split import NO_SIZES, RUN_FILE, Split
+from tinygpt.doctor.write import write_split
 from tinygpt.errors import ConfigError
 from tinygpt.escape import visible
 

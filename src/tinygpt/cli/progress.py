@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from tinygpt.cli import console
 from tinygpt.events import Evaluated, Sampled, Step
@@ -64,7 +70,7 @@ def working(quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
             said = what
             console.say(f"{what} ...", quiet=quiet)
 
-    with _bar(live) as move:
+    with _bar(live, TimeRemainingColumn()) as move:
         yield tell
 
 
@@ -79,7 +85,7 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def _bar(live: bool) -> Iterator[Callable[[str, float], None]]:
+def _bar(live: bool, *more: ProgressColumn) -> Iterator[Callable[[str, float], None]]:
     if not live:
         yield lambda what, share: None
         return
@@ -87,6 +93,7 @@ def _bar(live: bool) -> Iterator[Callable[[str, float], None]]:
         BarColumn(bar_width=None),
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.description}", markup=False),
+        *more,
     )
     bar = Progress(
         *columns,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tinygpt.config_fields import (
+from tinygpt.doctor.fields import (
     Computed,
     default_window,
     foreign_model_type,
@@ -19,7 +19,7 @@ from tinygpt.config_fields import (
     plain,
     settings_of,
 )
-from tinygpt.config_keys import CLASSES, known_name
+from tinygpt.doctor.keys import CLASSES, known_name
 from tinygpt.errors import ConfigError
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.run_config import (

@@ -8,9 +8,9 @@ of config classes, dataclasses with defaults, and functions that fill a CfgNode 
 import ast
 import warnings
 
-from tinygpt.config_expression import ENDINGS, MAKERS, Values, called, short
-from tinygpt.config_fields import Computed
-from tinygpt.config_keys import known_name
+from tinygpt.doctor.expression import ENDINGS, MAKERS, Values, called, short
+from tinygpt.doctor.fields import Computed
+from tinygpt.doctor.keys import known_name
 from tinygpt.errors import ConfigError
 
 __all__ = ["read_python"]

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tinygpt.config_fields import Computed
-from tinygpt.config_python import read_python
+from tinygpt.doctor.fields import Computed
+from tinygpt.doctor.python import read_python
 from tinygpt.errors import ConfigError
 
 

@@ -1,4 +1,4 @@
-"""The table of config_keys.py: one row for each key that configs of GPTs carry.
+"""The table of keys.py: one row for each key that configs of GPTs carry.
 
 A heading is [labels | HF class], a row is: names, * for any ending, a dot for a key in a table |
 HF name, = the same | our fields | meaning. What a row leaves out at its end is none, or the

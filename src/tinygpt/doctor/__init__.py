@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tinygpt.config_faults import contradictions
-from tinygpt.config_fields import flat, foreign_model_type, key_info, named, plain
-from tinygpt.config_file import ConfigFile
-from tinygpt.config_keys import LABELS
-from tinygpt.config_notes import nearest, notes
-from tinygpt.config_split import Split, split_config
+from tinygpt.doctor.faults import contradictions
+from tinygpt.doctor.fields import flat, foreign_model_type, key_info, named, plain
+from tinygpt.doctor.file import ConfigFile
+from tinygpt.doctor.keys import LABELS
+from tinygpt.doctor.notes import nearest, notes
+from tinygpt.doctor.split import Split, split_config
 
 __all__ = ["LABELS", "Diagnosis", "KeyReport", "count_labels", "diagnose", "examine"]
 

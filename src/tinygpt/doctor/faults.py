@@ -5,9 +5,9 @@ The config classes refuse impossible values themselves; here is what no single c
 
 from collections.abc import Iterator, Mapping
 
-from tinygpt.config_fields import Computed, foreign_model_type, named, placed, shown
-from tinygpt.config_keys import look_up
-from tinygpt.config_split import NO_SIZES, split_config
+from tinygpt.doctor.fields import Computed, foreign_model_type, named, placed, shown
+from tinygpt.doctor.keys import look_up
+from tinygpt.doctor.split import NO_SIZES, split_config
 from tinygpt.model_config import PRESETS, stray_keys
 
 __all__ = ["contradictions", "is_hf_config"]

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from tinygpt.config_faults import is_hf_config
-from tinygpt.config_fields import (
+from tinygpt.doctor.faults import is_hf_config
+from tinygpt.doctor.fields import (
     MINGPT_SIZES,
     Computed,
     default_window,
@@ -13,7 +13,7 @@ from tinygpt.config_fields import (
     placed,
     shown,
 )
-from tinygpt.config_keys import known_keys, look_up
+from tinygpt.doctor.keys import known_keys, look_up
 from tinygpt.errors import did_you_mean
 from tinygpt.model_config import stray_keys
 

@@ -15,9 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tinygpt.config_fields import Computed
-from tinygpt.config_python import read_python
-from tinygpt.config_yaml import read_yaml
+from tinygpt.doctor.fields import Computed
+from tinygpt.doctor.python import read_python
+from tinygpt.doctor.yaml import read_yaml
 from tinygpt.errors import ConfigError, MachineError
 
 __all__ = ["ConfigFile", "parse_config", "read_config_file"]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinygpt.config_fields import plain
-from tinygpt.config_split import RUN_FILE, Split
+from tinygpt.doctor.fields import plain
+from tinygpt.doctor.split import RUN_FILE, Split
 from tinygpt.errors import ConfigError, MachineError
 
 __all__ = ["write_split"]

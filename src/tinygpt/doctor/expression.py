@@ -9,7 +9,7 @@ import math
 import operator
 from collections.abc import Callable
 
-from tinygpt.config_fields import Computed
+from tinygpt.doctor.fields import Computed
 
 __all__ = ["ENDINGS", "MAKERS", "Values", "called", "short"]
 

@@ -1,6 +1,6 @@
 """Which field of our config classes takes the value of which key of a config.
 
-The names are in config_keys.py; here is what depends on the other keys and on the value, and how
+The names are in keys.py; here is what depends on the other keys and on the value, and how
 tables in tables are laid flat: `{"model": {"n_layer": 4}}` has the key `model.n_layer`.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tinygpt.config_keys import KeyInfo, known_name, look_up
+from tinygpt.doctor.keys import KeyInfo, known_name, look_up
 from tinygpt.errors import ConfigError
 from tinygpt.run_config import TrainConfig
 from tinygpt.settings import field_docs

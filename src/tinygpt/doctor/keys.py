@@ -1,13 +1,13 @@
 """The keys that configs of GPTs carry: what each one is, HF's name for it, and where we keep it.
 
-The names of nanoGPT, minGPT, HF, the textbooks and our own stand in config_table.py; a key of ours
+The names of nanoGPT, minGPT, HF, the textbooks and our own stand in table.py; a key of ours
 takes its meaning from the docstring under its field. doctor.py does the thinking.
 """
 
 import functools
 from dataclasses import dataclass, fields, replace
 
-from tinygpt.config_table import TABLE
+from tinygpt.doctor.table import TABLE
 from tinygpt.model_config import ModelConfig
 from tinygpt.run_config import (
     CorpusConfig,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tinygpt.config_fields import Computed
-from tinygpt.config_file import ConfigFile, parse_config, read_config_file
+from tinygpt.doctor.fields import Computed
+from tinygpt.doctor.file import ConfigFile, parse_config, read_config_file
 from tinygpt.errors import ConfigError
 
 SETTINGS = {"n_layer": 4, "learning_rate": 3e-4, "bias": True, "dataset": "mine"}

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tinygpt.config_yaml import read_yaml
+from tinygpt.doctor.yaml import read_yaml
 from tinygpt.errors import ConfigError
 
 
