@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tinygpt.errors import ConfigError, DataError, TokenizerError
-from tinygpt.evaluate import evaluate
+from tinygpt.evaluate import evaluate, targets
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
 from tinygpt.nats import token_nats
@@ -243,3 +243,26 @@ def test_evaluation_leaves_the_training_mode_as_it_was() -> None:
     model = uniform_gpt(9).train()
     evaluate(model, CharTokenizer(LETTERS), "abcabc")
     assert model.training
+
+
+def test_a_watcher_sees_the_logits_and_nats_of_every_target_in_order(byte_bpe) -> None:
+    tokenizer, text = byte_bpe([("a", "b")]), text_of(70)
+    model = random_gpt(config(tokenizer.vocab_size))
+    logits, nats = [], []
+    result = evaluate(
+        model, tokenizer, text, prefix="c", watch=lambda x, y: (logits.append(x), nats.append(y))
+    )
+    ids = torch.from_numpy(targets(tokenizer, text, "c", 16, None).ids.astype(np.int64))
+    seen = F.cross_entropy(torch.cat(logits), ids, reduction="none")
+    assert seen.tolist() == torch.cat(nats).tolist()
+    assert math.fsum(torch.cat(nats).tolist()) == result.total_nats
+
+
+def test_targets_leave_out_what_a_character_model_lacks_and_price_it() -> None:
+    goal = targets(CharTokenizer("ab"), "a€b", "b€", 16, 0.25)
+    assert (goal.prefix_ids.tolist(), goal.ids.tolist()) == ([1], [0, 1])
+    assert goal.known is not None
+    assert goal.known.tolist() == [True, False, True]
+    assert goal.unknown_nats == pytest.approx([math.log(4) + 24 * math.log(2)])
+    assert goal.known_nats == pytest.approx(-math.log(0.75))
+    assert targets(CharTokenizer("ab"), "ab", "b", 16, None).known is None

@@ -14,11 +14,11 @@ import numpy as np
 
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.model import GPT
-from tinygpt.nats import Ids, Nats, sliding_windows, token_nats
+from tinygpt.nats import Ids, Nats, Watch, sliding_windows, token_nats
 from tinygpt.notebook import fields_html
 from tinygpt.tokenizer import CharTokenizer, Tokenizer
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "Targets", "evaluate", "targets"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,23 @@ class Evaluation:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Targets:
+    """A text as the ids that a model has to predict, and what is paid beside their nats."""
+
+    prefix_ids: Ids
+    """What the model sees before them; empty where nothing can stand there."""
+    ids: Ids
+    start: str
+    """What stands before the first one where there is no prefix; empty otherwise."""
+    known: np.ndarray[Any, np.dtype[np.bool_]] | None
+    """Which characters are among the ids; None: all of them, at no extra cost."""
+    known_nats: float
+    """What each of these ids costs more, because an unknown character might have stood there."""
+    unknown_nats: tuple[float, ...]
+    """What each unknown character costs, in order."""
+
+
 def evaluate(
     model: GPT,
     tokenizer: Tokenizer,
@@ -77,6 +94,7 @@ def evaluate(
     escape: float | None = None,
     batch_size: int = 16,
     progress: Callable[[float], None] | None = None,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Score a text in bits per byte, every target once, through a sliding window.
 
@@ -88,6 +106,7 @@ def evaluate(
             one costs -ln(escape) + 8 ln 2 per UTF-8 byte, a known one -ln(1 - escape) more than the
             model says, and the model does not see the unknown ones. None refuses them.
         progress: called with the share done, 0 to 1.
+        watch: shown logits and nats of the `targets` in order; not of a first one without prefix.
 
     Raises:
         TokenizerError: an unknown character, and `escape` is None.
@@ -97,26 +116,24 @@ def evaluate(
     context, stride = _window(model, context, stride)
     if not text:
         raise DataError("the text to score is empty")
-    unknown, unknown_nats, known_nats = "", 0.0, 0.0
-    scored, before = text, prefix
-    if isinstance(tokenizer, CharTokenizer) and escape is not None:
-        before, _ = _known_and_unknown(tokenizer, prefix)
-        scored, unknown = _known_and_unknown(tokenizer, text)
-        unknown_nats = -math.log(escape) * len(unknown) + 8 * math.log(2) * len(unknown.encode())
-        known_nats = -math.log1p(-escape) * len(scored)
-    prefix_ids, ids = _encode(tokenizer, before, scored)
-    start = ""
-    if not len(prefix_ids):
-        prefix_ids, start = _start(tokenizer)
-    prefix_ids = prefix_ids[-max(1, context - 1) :]
+    goal = targets(tokenizer, text, prefix, context, escape)
+    prefix_ids, ids, start = goal.prefix_ids, goal.ids, goal.start
     nats = token_nats(
-        model, prefix_ids, ids, context, stride, batch_size=batch_size, progress=progress
+        model,
+        prefix_ids,
+        ids,
+        context,
+        stride,
+        batch_size=batch_size,
+        progress=progress,
+        watch=watch,
     )
     by_position = _by_position(nats, len(prefix_ids), context, stride)
     if not len(prefix_ids) and len(ids):  # nothing can stand before: the first token is uniform
         nats = np.concatenate([[math.log(model.config.vocab_size)], nats])
     model_nats = math.fsum(nats.tolist())
-    total = model_nats + unknown_nats + known_nats
+    unknown_nats = math.fsum(goal.unknown_nats)
+    total = model_nats + unknown_nats + goal.known_nats * len(ids)
     loss = model_nats / max(1, len(ids))
     n_bytes = len(text.encode())
     return Evaluation(
@@ -127,7 +144,7 @@ def evaluate(
         n_bytes=n_bytes,
         n_characters=len(text),
         n_tokens=len(ids),
-        n_unknown=len(unknown),
+        n_unknown=len(goal.unknown_nats),
         unknown_nats=unknown_nats,
         context=context,
         stride=stride,
@@ -136,6 +153,37 @@ def evaluate(
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         loss_by_position=by_position,
     )
+
+
+def targets(
+    tokenizer: Tokenizer, text: str, prefix: str, context: int, escape: float | None
+) -> Targets:
+    """Cut a text into targets; arguments and errors as `evaluate`."""
+    known, known_nats, unknown_nats = None, 0.0, []
+    if isinstance(tokenizer, CharTokenizer) and escape is not None:
+        prefix = _only(prefix, tokenizer.known_mask(prefix))
+        known = tokenizer.known_mask(text)
+        known_nats = -math.log1p(-escape)
+        unknown_nats = [
+            -math.log(escape) + 8 * math.log(2) * len(c.encode()) for c in _only(text, ~known)
+        ]
+    scored = text if known is None else _only(text, known)
+    prefix_ids, ids = _encode(tokenizer, prefix, scored)
+    start = ""
+    if not len(prefix_ids):
+        prefix_ids, start = _start(tokenizer)
+    return Targets(
+        prefix_ids=prefix_ids[-max(1, context - 1) :],
+        ids=ids,
+        start=start,
+        known=known,
+        known_nats=known_nats,
+        unknown_nats=tuple(unknown_nats),
+    )
+
+
+def _only(text: str, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
+    return "".join(c for c, wanted in zip(text, mask.tolist(), strict=True) if wanted)
 
 
 def _window(model: GPT, context: int | None, stride: int | None) -> tuple[int, int]:
@@ -147,12 +195,6 @@ def _window(model: GPT, context: int | None, stride: int | None) -> tuple[int, i
     if not 1 <= stride <= context:
         raise ConfigError(f"stride={stride} is not allowed: 1 to the context ({context})")
     return context, stride
-
-
-def _known_and_unknown(tokenizer: CharTokenizer, text: str) -> tuple[str, str]:
-    """Return the characters of a text that the tokenizer has, and those that it lacks."""
-    pairs = list(zip(text, tokenizer.known_mask(text).tolist(), strict=True))
-    return "".join(c for c, known in pairs if known), "".join(c for c, known in pairs if not known)
 
 
 def _encode(tokenizer: Tokenizer, prefix: str, text: str) -> tuple[Ids, Ids]:

@@ -17,13 +17,23 @@ import torch.nn.functional as F
 from tinygpt.errors import DataError
 from tinygpt.model import GPT
 
-__all__ = ["Ids", "Nats", "WindowLoss", "n_windows", "sliding_windows", "token_nats", "val_loss"]
+__all__ = [
+    "Ids",
+    "Nats",
+    "Watch",
+    "WindowLoss",
+    "n_windows",
+    "sliding_windows",
+    "token_nats",
+    "val_loss",
+]
 
 MAX_LOGITS = 2**27
 """Logits held at once: half a GiB in float32."""
 
 Ids = np.ndarray[Any, np.dtype[np.integer[Any]]]
 Nats = np.ndarray[Any, np.dtype[np.float64]]
+Watch = Callable[[torch.Tensor, torch.Tensor], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,7 @@ def token_nats(
     *,
     batch_size: int = 16,
     progress: Callable[[float], None] | None = None,
+    watch: Watch | None = None,
 ) -> Nats:
     """Return the nats of each id given what stands before it, each scored exactly once.
 
@@ -102,6 +113,7 @@ def token_nats(
     Args:
         prefix_ids: (m,) unscored; without any, the first id has no predecessor and is left out.
         ids: (n,) the targets.
+        watch: shown the logits of some targets, (n, V) float32, and their nats, (n,); in order.
 
     Returns:
         (n,) float64, or (n - 1,) without a prefix.
@@ -117,7 +129,7 @@ def token_nats(
         for i in range(0, len(alike), batch_size):
             batch = alike[i : i + batch_size]
             rows = np.stack([sequence[begin : end + 1] for begin, end, _ in batch])
-            out.extend(_target_nats(model, rows, shape[1] + 1))
+            out.extend(_target_nats(model, rows, shape[1] + 1, watch))
             if progress is not None:
                 progress(min(1.0, sum(len(nats) for nats in out) / len(ids)))
     model.train(was_training)
@@ -140,11 +152,18 @@ def sliding_windows(n: int, first: int, context: int, stride: int) -> list[tuple
     return plan
 
 
-def _target_nats(model: GPT, rows: np.ndarray[Any, Any], n_scored: int) -> Nats:
+def _target_nats(
+    model: GPT,
+    rows: np.ndarray[Any, Any],
+    n_scored: int,
+    watch: Watch | None = None,
+) -> Nats:
     """Return (B, n_scored) float64 nats of the last ids of each row, rows (B, T + 1)."""
     idx = torch.from_numpy(rows.astype(np.int64)).to(model.lm_head.weight.device)
     hidden = model.hidden(idx[:, :-1])[:, -n_scored:]  # (B, n_scored, C)
     logits = model.lm_head(hidden).float().flatten(0, 1)  # (B * n_scored, V)
     targets = idx[:, -n_scored:].flatten()
     nats = F.cross_entropy(logits, targets, reduction="none").double()
+    if watch is not None:
+        watch(logits, nats)
     return nats.view(len(rows), n_scored).cpu().numpy()
