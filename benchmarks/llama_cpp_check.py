@@ -117,8 +117,8 @@ def _with_tinygpt(folder: Path, title: str, start: str, texts: list[str]) -> dic
 
     from tinygpt import load
     from tinygpt.generate import generate_ids
+    from tinygpt.generation_config import GenerationConfig
     from tinygpt.gguf_file import write_gguf
-    from tinygpt.run_config import GenerationConfig
     from tinygpt.torch_session import TorchSession
 
     print(title, file=sys.stderr)

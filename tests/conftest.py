@@ -155,8 +155,8 @@ def model_folder(
     tmp_path: Path, tiny_config: ModelConfig, tiny_model: "GPT", char_tokenizer: "CharTokenizer"
 ) -> Path:
     """A folder with tiny_model, char_tokenizer and both configs, as transformers opens it."""
+    from tinygpt.generation_config import GenerationConfig
     from tinygpt.hf import to_hf
-    from tinygpt.run_config import GenerationConfig
     from tinygpt.weights import write_safetensors
 
     folder = tmp_path / "tiny"

@@ -19,8 +19,9 @@ import pytest
 from tinygpt.cli import VERBS, console, main, options
 from tinygpt.cli.signals import stoppable
 from tinygpt.errors import ConfigError, MachineError
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.run_config import GenerationConfig, OptimConfig, TrainConfig
+from tinygpt.run_config import OptimConfig, TrainConfig
 
 NO_VERBS = {"console", "follow", "options", "progress", "signals"}
 

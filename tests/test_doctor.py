@@ -17,14 +17,9 @@ from tinygpt.doctor.file import parse_config
 from tinygpt.doctor.keys import CLASSES, KeyInfo, known_keys, look_up
 from tinygpt.doctor.write import write_split
 from tinygpt.errors import ConfigError
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.run_config import (
-    CorpusConfig,
-    GenerationConfig,
-    OptimConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.settings import from_dict, to_dict
 
 MIXED = {

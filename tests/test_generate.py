@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 import tinygpt.generate
 from tinygpt.errors import ContextError, TokenizerError
 from tinygpt.generate import generate_batch, generate_ids, prompt_ids, stream_batch, stream_text
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
-from tinygpt.run_config import GenerationConfig
 from tinygpt.sampling import generator, next_id
 from tinygpt.tokenizer import CharTokenizer
 from tinygpt.torch_session import TorchSession

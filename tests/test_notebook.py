@@ -9,15 +9,10 @@ from typing import Any
 
 import pytest
 
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import PRESETS
 from tinygpt.notebook import fields_html, table_html
-from tinygpt.run_config import (
-    CorpusConfig,
-    GenerationConfig,
-    OptimConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.settings import field_docs
 
 HOSTILE = "</td><script>alert('x')</script>\x1b[31m\n& \"q\""

@@ -8,14 +8,8 @@ import pytest
 
 from tinygpt import run_config
 from tinygpt.errors import ConfigError
-from tinygpt.run_config import (
-    TOKENIZERS,
-    CorpusConfig,
-    GenerationConfig,
-    OptimConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from tinygpt.generation_config import GenerationConfig
+from tinygpt.run_config import TOKENIZERS, CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.settings import field_docs, from_dict, to_dict
 
 # A value other than the default for every field.

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from tinygpt.errors import ConfigError
-from tinygpt.run_config import GenerationConfig
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.run_folder import create
 
 

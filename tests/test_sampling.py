@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import ModelConfig
-from tinygpt.run_config import GenerationConfig
 from tinygpt.sampling import generator, next_id, probabilities
 
 if TYPE_CHECKING:

@@ -22,15 +22,10 @@ if TYPE_CHECKING:
         TinyGPTError,
         TokenizerError,
     )
+    from tinygpt.generation_config import GenerationConfig
     from tinygpt.language_model import load
     from tinygpt.model_config import ModelConfig
-    from tinygpt.run_config import (
-        CorpusConfig,
-        GenerationConfig,
-        OptimConfig,
-        TokenizerConfig,
-        TrainConfig,
-    )
+    from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
     from tinygpt.training import Evaluated, Saved, Step, resume, train
 
 __version__ = "0.1.0"
@@ -69,11 +64,11 @@ _HOMES = {
         "TinyGPTError",
         "TokenizerError",
     ),
+    "generation_config": ("GenerationConfig",),
     "language_model": ("load",),
     "model_config": ("ModelConfig",),
     "run_config": (
         "CorpusConfig",
-        "GenerationConfig",
         "OptimConfig",
         "TokenizerConfig",
         "TrainConfig",

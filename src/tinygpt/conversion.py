@@ -15,13 +15,13 @@ from typing import Any
 
 from tinygpt.checkpoint import write_file
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.hf import from_hf, to_hf
 from tinygpt.hub import locate
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_config, read_generation_config
 from tinygpt.nanogpt import read_checkpoint
 from tinygpt.padding import open_tokenizer
-from tinygpt.run_config import GenerationConfig
 from tinygpt.tokenizer import Tokenizer
 from tinygpt.weights import read_weights, write_safetensors
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygpt.errors import ContextError, TokenizerError
-from tinygpt.run_config import GenerationConfig
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.sampling import generator, next_id
 from tinygpt.session import DecodeSession
 from tinygpt.tokenizer import TextStream, Tokenizer

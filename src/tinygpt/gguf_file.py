@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from tinygpt.errors import ConfigError, MachineError
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.gguf_tokens import GGUFTokens, gguf_tokens
 from tinygpt.hf import from_hf
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_config, read_generation_config
 from tinygpt.padding import open_tokenizer
-from tinygpt.run_config import GenerationConfig
 from tinygpt.weights import read_weights
 
 __all__ = ["GGUFWritten", "write_gguf"]

@@ -12,7 +12,7 @@ from tinygpt.account import n_params
 from tinygpt.device import pick_device
 from tinygpt.errors import ConfigError
 from tinygpt.generate import prompt_ids, stream_batch, stream_text
-from tinygpt.generation_settings import GenerationSettings, changed
+from tinygpt.generation_config import GenerationConfig, GenerationSettings, changed
 from tinygpt.hf import from_hf
 from tinygpt.hub import locate
 from tinygpt.model import GPT
@@ -20,7 +20,6 @@ from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_config, read_generation_config
 from tinygpt.notebook import table_html
 from tinygpt.padding import open_tokenizer
-from tinygpt.run_config import GenerationConfig
 from tinygpt.run_folder import last_evaluation
 from tinygpt.tokenizer import Tokenizer
 from tinygpt.torch_session import TorchSession

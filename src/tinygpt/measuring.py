@@ -12,8 +12,9 @@ from tinygpt.errors import ConfigError, TokenizerError
 from tinygpt.evaluate import evaluate
 from tinygpt.events import Evaluated, Sampled
 from tinygpt.generate import generate_ids, prompt_ids
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.nats import WindowLoss, n_windows, val_loss
-from tinygpt.run_config import SCORED_BYTES, GenerationConfig
+from tinygpt.run_config import SCORED_BYTES
 from tinygpt.run_state import Run
 from tinygpt.torch_session import TorchSession
 

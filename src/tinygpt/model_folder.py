@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygpt.errors import CheckpointError
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import GPT2_EOT_ID, ModelConfig, stray_keys
-from tinygpt.run_config import GenerationConfig
 
 __all__ = ["read_config", "read_generation_config", "read_json"]
 

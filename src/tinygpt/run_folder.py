@@ -17,15 +17,10 @@ from typing import IO, Any
 
 from tinygpt.checkpoint import Arrays, save, write_file
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_json
-from tinygpt.run_config import (
-    CorpusConfig,
-    GenerationConfig,
-    OptimConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.settings import from_dict, to_dict
 from tinygpt.tokenizer import Tokenizer
 from tinygpt.weights import write_safetensors

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt.run_config import GenerationConfig
+from tinygpt.generation_config import GenerationConfig
 
 __all__ = ["generator", "next_id", "probabilities"]
 

@@ -20,6 +20,7 @@ from tinygpt.data import prepare, with_monitor
 from tinygpt.device import differences, environment, pick_as_recorded, pick_device
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.events import Evaluated, Event, Resumed, Sampled, Saved, Step
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.language_model import LanguageModel
 from tinygpt.learner import Learner, new_model, trainable
 from tinygpt.loop import run_loop, save_checkpoint
@@ -28,13 +29,7 @@ from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_config, read_json
 from tinygpt.new_tokenizer import make_tokenizer
 from tinygpt.padding import open_tokenizer
-from tinygpt.run_config import (
-    CorpusConfig,
-    GenerationConfig,
-    OptimConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.run_folder import (
     CHECKPOINTS,
     Recipe,

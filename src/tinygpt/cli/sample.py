@@ -13,7 +13,7 @@ import click
 
 from tinygpt.cli import console, options
 from tinygpt.errors import ConfigError, DataError
-from tinygpt.run_config import GenerationConfig
+from tinygpt.generation_config import GenerationConfig
 
 __all__ = ["command"]
 

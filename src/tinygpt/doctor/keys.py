@@ -8,14 +8,9 @@ import functools
 from dataclasses import dataclass, fields, replace
 
 from tinygpt.doctor.table import TABLE
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import ModelConfig
-from tinygpt.run_config import (
-    CorpusConfig,
-    GenerationConfig,
-    OptimConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.settings import field_docs
 
 __all__ = ["CLASSES", "LABELS", "KeyInfo", "known_keys", "known_name", "look_up"]

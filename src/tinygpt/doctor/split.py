@@ -21,14 +21,9 @@ from tinygpt.doctor.fields import (
 )
 from tinygpt.doctor.keys import CLASSES, known_name
 from tinygpt.errors import ConfigError
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.run_config import (
-    CorpusConfig,
-    GenerationConfig,
-    OptimConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.settings import to_dict
 
 __all__ = ["NO_SIZES", "RUN_FILE", "Split", "split_config"]

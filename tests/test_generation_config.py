@@ -5,8 +5,7 @@ import typing
 import pytest
 
 from tinygpt.errors import ConfigError
-from tinygpt.generation_settings import GenerationSettings, changed
-from tinygpt.run_config import GenerationConfig
+from tinygpt.generation_config import GenerationConfig, GenerationSettings, changed
 
 
 def test_they_are_the_fields_with_their_types() -> None:
