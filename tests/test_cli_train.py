@@ -333,7 +333,7 @@ def test_on_a_terminal_progress_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> Non
         tell("reading \x1b[31m", 0.5)
         time.sleep(0.3)
     assert "reading \\x1b[31m" in stream.getvalue()
-    assert "-:--:--" in sys.stderr.getvalue()  # the time left, not known yet
+    assert "-:--:--" in stream.getvalue()  # the time left, not known yet
 
 
 def test_durations() -> None:
