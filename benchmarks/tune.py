@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tinygpt import ModelConfig, OptimConfig, TrainConfig, train
 from tinygpt.corpora import Corpus, load_corpus
+from tinygpt.events import Evaluated
 from tinygpt.model_config import PRESETS
 from tinygpt.tokenizer import CharTokenizer
-from tinygpt.training import Evaluated
 
 VARIANTS: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "the default recipe": ({}, {}),

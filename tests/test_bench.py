@@ -7,8 +7,9 @@ import pytest
 from tinygpt import bench
 from tinygpt.bench import measure, measure_speeds
 from tinygpt.errors import DataError
-from tinygpt.language_model import LanguageModel, untrained
+from tinygpt.language_model import LanguageModel
 from tinygpt.model_config import ModelConfig
+from tinygpt.opening import untrained
 
 TEXT = "the cat sat on the mat and ran!\n" * 4
 

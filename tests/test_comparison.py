@@ -12,9 +12,10 @@ from tinygpt.bench import measure_speeds
 from tinygpt.comparison import compare
 from tinygpt.corpora import Corpus
 from tinygpt.errors import ConfigError, DataError, MachineError
-from tinygpt.language_model import LanguageModel, load, untrained
+from tinygpt.language_model import LanguageModel
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.model_report import Architecture, known_to_all, open_model
+from tinygpt.opening import load, untrained
 from tinygpt.report import comparison_markdown, comparison_renderable
 from tinygpt.report.rows import footnotes
 from tinygpt.run_config import SCORED_BYTES, TrainConfig

@@ -14,8 +14,8 @@ from tinygpt import hub
 from tinygpt.account import n_params
 from tinygpt.errors import CheckpointError, ConfigError, ContextError, TokenizerError
 from tinygpt.evaluate import evaluate
-from tinygpt.language_model import load, untrained
 from tinygpt.model_config import ModelConfig
+from tinygpt.opening import load, untrained
 from tinygpt.tokenizer import CharTokenizer
 
 

@@ -16,12 +16,13 @@ from tinygpt.corpora import Corpus
 from tinygpt.data import prepare, with_monitor
 from tinygpt.errors import CheckpointError, ConfigError, ContextError, DataError, TokenizerError
 from tinygpt.events import Evaluated, Sampled, Saved, Step
-from tinygpt.language_model import load
 from tinygpt.nats import val_loss
+from tinygpt.opening import load
+from tinygpt.resuming import resume
 from tinygpt.run_config import OptimConfig, TrainConfig
 from tinygpt.run_folder import locked
 from tinygpt.tokenizer import CharTokenizer
-from tinygpt.training import resume, train
+from tinygpt.training import train
 
 
 def corpus_of(text: str) -> Corpus:

@@ -10,13 +10,14 @@ import pytest
 
 from tinygpt.corpora import Corpus, load_corpus
 from tinygpt.errors import ConfigError, DataError, MachineError
-from tinygpt.language_model import load
 from tinygpt.model_config import ModelConfig
 from tinygpt.new_tokenizer import make_tokenizer, settled_fields
+from tinygpt.opening import load
+from tinygpt.resuming import resume
 from tinygpt.run_config import TOKENIZERS, TokenizerConfig, TrainConfig
 from tinygpt.run_folder import read_recipe
 from tinygpt.tokenizer_file import load_tokenizer
-from tinygpt.training import resume, train
+from tinygpt.training import train
 
 TEXT = "to be, or not to be: é 😀\r\n" * 90 + "xyzw " * 52  # the held-out tenth is other words
 SETTINGS = TrainConfig(block_size=16, batch_size=4, max_steps=6, n_evals=1, save_every=2)

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from tinygpt.language_model import LanguageModel, untrained
+from tinygpt.language_model import LanguageModel
 from tinygpt.model_config import ModelConfig
+from tinygpt.opening import untrained
 from tinygpt.samples import (
     SAMPLE_CHARACTERS,
     SAMPLE_SEEDS,

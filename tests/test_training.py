@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinygpt import measuring, run_folder, text_files
+from tinygpt import measuring, run_folder, run_log, text_files
 from tinygpt.bpe import BPETokenizer
 from tinygpt.checkpoint import load_newest
 from tinygpt.corpora import Corpus
@@ -26,11 +26,12 @@ from tinygpt.errors import (
 )
 from tinygpt.evaluate import evaluate
 from tinygpt.events import Evaluated, Resumed, Sampled, Saved, Step
-from tinygpt.language_model import load
 from tinygpt.learner import Learner, new_model
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
 from tinygpt.nats import val_loss
+from tinygpt.opening import load
+from tinygpt.resuming import resume
 from tinygpt.run_config import (
     CorpusConfig,
     OptimConfig,
@@ -38,7 +39,7 @@ from tinygpt.run_config import (
     TrainConfig,
 )
 from tinygpt.tokenizer import CharTokenizer
-from tinygpt.training import FINE_TUNING_LEARNING_RATE, resume, train
+from tinygpt.training import FINE_TUNING_LEARNING_RATE, train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -841,19 +842,19 @@ def test_tinygpt_toml_is_tinygpt():
 
 
 def test_metrics_that_cant_be_written_are_a_machine_error(tmp_path, monkeypatch):
-    metrics_file = run_folder.Lines(tmp_path / "metrics.jsonl", 0)
+    metrics_file = run_log.Lines(tmp_path / "metrics.jsonl", 0)
 
     def refuse(_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(run_folder.os, "fsync", refuse)
+    monkeypatch.setattr(run_log.os, "fsync", refuse)
     with pytest.raises(MachineError, match=r"metrics\.jsonl can't be written: Input/output"):
         metrics_file.sync()
     metrics_file.close()
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "metrics.jsonl").symlink_to(tmp_path / "nowhere" / "x")
     with pytest.raises(MachineError, match=r"metrics\.jsonl can't be written"):
-        run_folder.Lines(tmp_path / "r" / "metrics.jsonl", 0)
+        run_log.Lines(tmp_path / "r" / "metrics.jsonl", 0)
 
 
 @pytest.mark.parametrize(("late_s", "found"), [(0.0, True), (1.0, False)])

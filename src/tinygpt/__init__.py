@@ -22,11 +22,13 @@ if TYPE_CHECKING:
         TinyGPTError,
         TokenizerError,
     )
+    from tinygpt.events import Evaluated, Saved, Step
     from tinygpt.generation_config import GenerationConfig
-    from tinygpt.language_model import load
     from tinygpt.model_config import ModelConfig
+    from tinygpt.opening import load
+    from tinygpt.resuming import resume
     from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
-    from tinygpt.training import Evaluated, Saved, Step, resume, train
+    from tinygpt.training import train
 
 __version__ = "0.1.0"
 
@@ -65,7 +67,6 @@ _HOMES = {
         "TokenizerError",
     ),
     "generation_config": ("GenerationConfig",),
-    "language_model": ("load",),
     "model_config": ("ModelConfig",),
     "run_config": (
         "CorpusConfig",
@@ -73,7 +74,10 @@ _HOMES = {
         "TokenizerConfig",
         "TrainConfig",
     ),
-    "training": ("Evaluated", "Saved", "Step", "resume", "train"),
+    "events": ("Evaluated", "Saved", "Step"),
+    "opening": ("load",),
+    "resuming": ("resume",),
+    "training": ("train",),
 }
 
 

@@ -23,7 +23,8 @@ from tinygpt.measuring import (
     sample,
 )
 from tinygpt.model import GPT
-from tinygpt.run_folder import CHECKPOINTS, METRICS, SAMPLES, Lines, save_run
+from tinygpt.run_folder import CHECKPOINTS, save_run
+from tinygpt.run_log import METRICS, SAMPLES, Lines
 from tinygpt.run_state import Run
 
 __all__ = ["run_loop", "save_checkpoint"]

@@ -15,9 +15,10 @@ from tinygpt.doctor import count_labels
 from tinygpt.errors import MachineError
 from tinygpt.evaluate import Evaluation
 from tinygpt.hub import gpt2_vocabulary
-from tinygpt.language_model import LanguageModel, load, untrained
+from tinygpt.language_model import LanguageModel
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.model_folder import read_json
+from tinygpt.opening import load, untrained
 from tinygpt.samples import Sample, draw_samples
 from tinygpt.texts import Text, escape_probability
 from tinygpt.tokenizer import CharTokenizer, Tokenizer
@@ -105,7 +106,7 @@ def open_model(
 ) -> LanguageModel | Architecture:
     """Open a model; a preset whose hub can't be reached comes with random weights, labelled.
 
-    Arguments and errors as `language_model.load`; random weights are float32.
+    Arguments and errors as `opening.load`; random weights are float32.
     """
     try:
         return load(

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tinygpt.checkpoint import Arrays, save, write_file
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
@@ -21,18 +21,15 @@ from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_json
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
+from tinygpt.run_log import METRICS, SAMPLES
 from tinygpt.settings import from_dict, to_dict
 from tinygpt.tokenizer import Tokenizer
 from tinygpt.weights import write_safetensors
 
 __all__ = [
     "CHECKPOINTS",
-    "METRICS",
-    "SAMPLES",
-    "Lines",
     "Recipe",
     "create",
-    "last_evaluation",
     "locked",
     "next_run",
     "read_recipe",
@@ -40,7 +37,7 @@ __all__ = [
     "save_run",
 ]
 
-CHECKPOINTS, METRICS, SAMPLES = "checkpoints", "metrics.jsonl", "samples.jsonl"
+CHECKPOINTS = "checkpoints"
 _LOCK = "run.lock"
 
 _TABLES: dict[str, type] = {
@@ -219,59 +216,3 @@ def locked(folder: Path) -> Iterator[None]:
         file.flush()
         yield
         file.truncate(0)
-
-
-def last_evaluation(folder: Path) -> dict[str, Any] | None:
-    """Return the last measurement in metrics.jsonl; None where there is none to be read."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in reversed((folder / METRICS).read_text("utf-8").splitlines()):
-            if '"evaluated"' in line and isinstance(event := json.loads(line), dict):
-                return event
-    return None
-
-
-class Lines:
-    """A log of JSON Lines, metrics.jsonl or samples.jsonl: one object per event."""
-
-    def __init__(self, path: Path, n_lines: int) -> None:
-        """Open it for appending after the first n_lines; the others are cut off.
-
-        Lines after a checkpoint are written again by the resumed run.
-        """
-        self._path = path
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        if len(lines) != n_lines or not all(line.endswith(b"\n") for line in lines):
-            kept = [line for line in lines[:n_lines] if line.endswith(b"\n")]
-            write_file(path, b"".join(kept))
-            n_lines = len(kept)
-        self.n_lines = n_lines
-        with self._machine_errors():
-            self._file: IO[str] = path.open("a", encoding="utf-8")
-
-    def write(self, event: Mapping[str, Any]) -> None:
-        """Append a line and hand it to the operating system.
-
-        Raises:
-            MachineError: the disk refused.
-        """
-        with self._machine_errors():
-            self._file.write(json.dumps(event, allow_nan=False, ensure_ascii=False) + "\n")
-            self._file.flush()
-        self.n_lines += 1
-
-    def sync(self) -> None:
-        """Flush to the disk: before a checkpoint that counts these lines."""
-        with self._machine_errors():
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    @contextlib.contextmanager
-    def _machine_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise MachineError(f"{self._path} can't be written: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Train and resume: everything that comes before the first step, then the loop (loop.py).
+"""Train a new run: everything that comes before the first step, then the loop (loop.py).
 
 A run with max_steps repeats and resumes bit for bit on a CPU with the same torch, precision and
 number of threads: initial weights, windows and dropout are pure functions of (seed, step,
@@ -14,36 +14,31 @@ from typing import Any
 
 from tinygpt import __version__
 from tinygpt.budget import Budget
-from tinygpt.checkpoint import load_newest
 from tinygpt.corpora import Corpus, load_corpus
 from tinygpt.data import prepare, with_monitor
-from tinygpt.device import differences, environment, pick_as_recorded, pick_device
-from tinygpt.errors import ConfigError, DataError
-from tinygpt.events import Evaluated, Event, Resumed, Sampled, Saved, Step
+from tinygpt.device import environment, pick_device
+from tinygpt.errors import ConfigError
+from tinygpt.events import Event, Saved
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.language_model import LanguageModel
 from tinygpt.learner import Learner, new_model, trainable
 from tinygpt.loop import run_loop, save_checkpoint
 from tinygpt.measuring import prompts
 from tinygpt.model_config import ModelConfig
-from tinygpt.model_folder import read_config, read_json
 from tinygpt.new_tokenizer import make_tokenizer
-from tinygpt.padding import open_tokenizer
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.run_folder import (
-    CHECKPOINTS,
     Recipe,
     create,
     locked,
     next_run,
-    read_recipe,
     refuse_existing,
 )
-from tinygpt.run_state import Position, Run
+from tinygpt.run_state import Run
 from tinygpt.text_files import Progress
 from tinygpt.tokenizer import Tokenizer
 
-__all__ = ["Evaluated", "Event", "Resumed", "Sampled", "Saved", "Step", "resume", "train"]
+__all__ = ["train"]
 
 FINE_TUNING_LEARNING_RATE = 5e-5
 
@@ -157,92 +152,6 @@ def train(
     return _begin(run, generation_config, recorded)
 
 
-def resume(
-    run: Path | str,
-    *,
-    corpus: Corpus | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    threads: int = 0,
-    clock: Callable[[], float] = time.monotonic,
-    started_s: float | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    progress: Progress | None = None,
-) -> Iterator[Event]:
-    """Go on with a run from its newest checkpoint that is whole.
-
-    A run of minutes spends what is left of them.
-
-    Args:
-        run: the run folder.
-        corpus: the text, where it is not one that `load_corpus` finds again by its name.
-        device, dtype, threads: as `pick_device`; "auto" and 0 take what the run began with.
-        clock, started_s, stop, progress: as `train`.
-
-    Yields:
-        Resumed, then as `train`.
-
-    Raises:
-        CheckpointError: no run folder; with the first event: no whole checkpoint, or another
-            process trains it.
-        ConfigError: with the first event: the run is complete.
-        DataError: the text has changed.
-    """
-    begun_s = clock() if started_s is None else started_s
-    run = Path(run)
-    recipe = read_recipe(run)
-    config, _ = read_config(run)
-    tokenizer, _ = open_tokenizer(run, config)
-    if corpus is None:
-        corpus = _recorded_corpus(run, recipe, progress)
-    elif corpus.sha256 != recipe.corpus.sha256:
-        raise DataError(
-            f"the run was trained on a text with sha256 {recipe.corpus.sha256}, this one has "
-            f"{corpus.sha256}; give the same text"
-        )
-    data = prepare(corpus, tokenizer, recipe.train.block_size, progress)
-    if recipe.train.monitored:
-        data = with_monitor(data, recipe.train.block_size)
-    recorded = read_json(run / "environment.json")
-    picked = pick_as_recorded(recorded, device, dtype, threads)
-
-    def begin() -> tuple[Run, Resumed]:
-        checkpoint, notes = load_newest(run / CHECKPOINTS)
-        state = checkpoint.state
-        if state["finished"]:
-            raise ConfigError(
-                f"{run} is complete ({checkpoint.step} steps), there is nothing to resume; "
-                f"`tinygpt train --config {run}` repeats it, `--from {run}` trains its model "
-                "further"
-            )
-        budget = Budget(
-            recipe.train, clock, begun_s, earlier_s=state["elapsed_s"], began_s=state["began_s"]
-        )
-        resumed = Run(
-            folder=run,
-            recipe=recipe,
-            data=data,
-            tokenizer=tokenizer,
-            learner=Learner.restore(checkpoint, config, optim=recipe.optim, device=picked),
-            budget=budget,
-            stop=stop,
-            position=Position(**state["position"]),
-            step=checkpoint.step,
-            saved_step=checkpoint.step,
-            saved_s=budget.elapsed_s,
-        )
-        warnings = [*notes, *differences(recorded, environment(picked))]
-        return resumed, Resumed(
-            step=checkpoint.step,
-            tokens=resumed.tokens,
-            elapsed_s=budget.elapsed_s,
-            path=run,
-            warning="; ".join(warnings) or None,
-        )
-
-    return _go_on(run, begin)
-
-
 def _within(budget: Budget, progress: Progress | None) -> Progress:
     """Pass progress on, and end what takes longer than the minutes."""
 
@@ -255,15 +164,6 @@ def _within(budget: Budget, progress: Progress | None) -> Progress:
             )
 
     return tell
-
-
-def _recorded_corpus(run: Path, recipe: Recipe, progress: Progress | None) -> Corpus:
-    try:
-        return load_corpus(recipe.corpus.corpus, sha256=recipe.corpus.sha256, progress=progress)
-    except DataError as error:
-        raise DataError(
-            f"{error}; where the same text lies elsewhere now: `tinygpt resume {run} --corpus FILE`"
-        ) from None
 
 
 def _model_and_tokenizer(
@@ -290,13 +190,6 @@ def _model_and_tokenizer(
             f"use dataclasses.replace(model_config, vocab_size={tokenizer.vocab_size})"
         )
     return config, tokenizer
-
-
-def _go_on(folder: Path, begin: Callable[[], tuple[Run, Resumed]]) -> Iterator[Event]:
-    """Resume with the run held: nobody else moves its checkpoints from here on."""
-    with locked(folder):
-        run, event = begin()
-        yield from run_loop(run, event)
 
 
 def _begin(

@@ -65,7 +65,7 @@ def command(
     The first line of a text of your own (at most 256 bytes) is shown to the model and not scored.
     """
     from tinygpt.cli.progress import working
-    from tinygpt.language_model import load
+    from tinygpt.opening import load
     from tinygpt.texts import text_file
 
     text = None if file is None else text_file(file, n_bytes)

@@ -36,8 +36,8 @@ def command(
     from tinygpt.corpora import load_corpus
     from tinygpt.device import pick_as_recorded
     from tinygpt.model_folder import read_json
+    from tinygpt.resuming import resume
     from tinygpt.run_folder import read_recipe
-    from tinygpt.training import resume
 
     folder = Path(run)
     if not folder.exists() and folder.name == run and (Path("runs") / run).is_dir():

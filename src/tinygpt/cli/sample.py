@@ -72,7 +72,7 @@ def command(
     text = _from_stdin(quiet) if prompt == "-" else prompt or ""
     if prompt is None and _is_piped():
         console.say("stdin is not read: give - as PROMPT to continue what it holds", quiet=quiet)
-    from tinygpt.language_model import load
+    from tinygpt.opening import load
 
     lm = load(model, device=device, dtype=dtype, threads=threads, allow_pickle=allow_pickle)
     for note in lm.notes:

@@ -90,7 +90,7 @@ def command(
             console.say(line, quiet=quiet)
     lm = None
     if settings.start is not None:
-        from tinygpt.language_model import load
+        from tinygpt.opening import load
 
         lm = load(settings.start, device="cpu", allow_pickle=allow_pickle)
     model_config = _model_config(settings, corpus, lm)

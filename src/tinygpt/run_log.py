@@ -1,0 +1,71 @@
+"""The logs of a run, metrics.jsonl and samples.jsonl: JSON Lines that only grow by whole lines."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from tinygpt.checkpoint import write_file
+from tinygpt.errors import MachineError
+
+__all__ = ["METRICS", "SAMPLES", "Lines", "last_evaluation"]
+
+METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+
+
+def last_evaluation(folder: Path) -> dict[str, Any] | None:
+    """Return the last measurement in metrics.jsonl; None where there is none to be read."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in reversed((folder / METRICS).read_text("utf-8").splitlines()):
+            if '"evaluated"' in line and isinstance(event := json.loads(line), dict):
+                return event
+    return None
+
+
+class Lines:
+    """A log of JSON Lines, metrics.jsonl or samples.jsonl: one object per event."""
+
+    def __init__(self, path: Path, n_lines: int) -> None:
+        """Open it for appending after the first n_lines; the others are cut off.
+
+        Lines after a checkpoint are written again by the resumed run.
+        """
+        self._path = path
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        if len(lines) != n_lines or not all(line.endswith(b"\n") for line in lines):
+            kept = [line for line in lines[:n_lines] if line.endswith(b"\n")]
+            write_file(path, b"".join(kept))
+            n_lines = len(kept)
+        self.n_lines = n_lines
+        with self._machine_errors():
+            self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, event: Mapping[str, Any]) -> None:
+        """Append a line and hand it to the operating system.
+
+        Raises:
+            MachineError: the disk refused.
+        """
+        with self._machine_errors():
+            self._file.write(json.dumps(event, allow_nan=False, ensure_ascii=False) + "\n")
+            self._file.flush()
+        self.n_lines += 1
+
+    def sync(self) -> None:
+        """Flush to the disk: before a checkpoint that counts these lines."""
+        with self._machine_errors():
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _machine_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MachineError(f"{self._path} can't be written: {error.strerror}") from None
