@@ -564,6 +564,20 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         ),
     ),
     (
+        "report into a missing folder",
+        text,
+        "compare good --text t.txt --markdown none/out.md",
+        1,
+        "none/out.md can't be written: none is not a folder; choose another place",
+    ),
+    (
+        "report into a folder",
+        text,
+        "compare good --text t.txt --markdown good",
+        1,
+        "good can't be written: it is a folder; choose another place",
+    ),
+    (
         "config NUL",
         config(b"\0" * 64),
         "inspect good",

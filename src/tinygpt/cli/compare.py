@@ -53,6 +53,7 @@ def command(
     from tinygpt.report import comparison_markdown, comparison_renderable
     from tinygpt.texts import text_file
 
+    console.refuse_unwritable(markdown)
     texts = [text_file(path, n_bytes) for path in text_files]
     with working(quiet) as tell:
         opened = []

@@ -31,6 +31,7 @@ __all__ = [
     "json_document",
     "next_commands",
     "printable",
+    "refuse_unwritable",
     "rich_console",
     "say",
     "short_json",
@@ -135,6 +136,26 @@ def size(n_bytes: float) -> str:
 def word(text: str) -> str:
     """Quote a text as one word of a shell command."""
     return shlex.quote(printable(text))
+
+
+def refuse_unwritable(*paths: Path | None) -> None:
+    """Refuse, before the work is done, a place where a report can't be written; None is passed by.
+
+    Raises:
+        MachineError: a folder, a missing parent, or one without permission.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        reason = None
+        if path.is_dir():
+            reason = "it is a folder"
+        elif not path.parent.is_dir():
+            reason = f"{path.parent} is not a folder"
+        elif not os.access(path if path.exists() else path.parent, os.W_OK):
+            reason = "permission denied"
+        if reason is not None:
+            raise MachineError(f"{path} can't be written: {reason}; choose another place")
 
 
 def write_file(path: Path, text: str) -> None:
