@@ -565,14 +565,14 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
     ),
     (
         "report into a missing folder",
-        text,
+        file("t.txt", "abcacb\n" * 400),
         "compare good --text t.txt --markdown none/out.md",
         1,
         "none/out.md can't be written: none is not a folder; choose another place",
     ),
     (
         "report into a folder",
-        text,
+        file("t.txt", "abcacb\n" * 400),
         "compare good --text t.txt --markdown good",
         1,
         "good can't be written: it is a folder; choose another place",
