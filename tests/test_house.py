@@ -20,6 +20,7 @@ OWNERS = {
     "huggingface_hub": {"snapshot.py"},
     "click": {"cli"},
     "rich": {"cli", "report"},
+    "jinja2": {"report"},
     "transformers": set(),
     "yaml": {"doctor"},
     "pickle": set(),

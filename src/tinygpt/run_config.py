@@ -11,6 +11,7 @@ from tinygpt.notebook import fields_html
 from tinygpt.settings import check_types
 
 __all__ = [
+    "LENS_BYTES",
     "SCORED_BYTES",
     "TOKENIZERS",
     "CorpusConfig",
@@ -21,6 +22,9 @@ __all__ = [
 
 SCORED_BYTES = 32 * 1024
 """How much of a text is scored in bits per byte unless something else is asked for."""
+
+LENS_BYTES = 2048
+"""How much of a text the lens shows token by token: what a person can look over."""
 
 TOKENIZERS = ("char", "byte", "bpe", "gpt2")
 """Kinds of tokenizer that a new model can be given."""

@@ -31,6 +31,7 @@ VERBS = {
     "sample": "Write text with a model.",
     "compare": "Put models side by side, in the same units and on the same bytes.",
     "evaluate": "Score a text: bits per byte, perplexity, loss by position.",
+    "lens": "Colour a text by the bits that each character costs one model or two.",
     "bench": "Time a model here: prefill and decode speed, memory, start-up.",
     "inspect": "Show parameters, FLOPs and memory by component; needs no weights.",
     "doctor": "Say where each key of a config belongs, and split a mixed one.",

@@ -1,7 +1,19 @@
-"""Draws results: a Comparison for the terminal, as Markdown, for notebooks. Measures nothing."""
+"""Draws results: a Comparison or a Lens for the terminal, as a file, for notebooks.
 
+Measures nothing.
+"""
+
+from tinygpt.report.lens_html import lens_fragment, lens_page
+from tinygpt.report.lens_terminal import LensPicture
 from tinygpt.report.markdown import comparison_markdown
 from tinygpt.report.notebook import comparison_fragment
 from tinygpt.report.terminal import comparison_renderable
 
-__all__ = ["comparison_fragment", "comparison_markdown", "comparison_renderable"]
+__all__ = [
+    "LensPicture",
+    "comparison_fragment",
+    "comparison_markdown",
+    "comparison_renderable",
+    "lens_fragment",
+    "lens_page",
+]

@@ -1,0 +1,168 @@
+"""A Lens as one self-contained HTML file, and as a piece of HTML for notebooks.
+
+The page asks nothing of the network and says so to the browser (Content-Security-Policy); its one
+script, named there by its hash, adds what hovering and the arrow keys show. Without it the coloured
+text stands. jinja2 escapes every text; the numbers are embedded as JSON.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from tinygpt.escape import visible
+from tinygpt.lens import Lens
+from tinygpt.report.lens_cells import (
+    DIFFERENCE_BOUNDS,
+    LETTERS,
+    SURPRISE_BOUNDS,
+    Cell,
+    bounds_text,
+    difference_cells,
+    glyph,
+    notes,
+    spaced,
+    surprise_cells,
+    telling,
+)
+from tinygpt.report.lens_colours import LIGHT, style_rules
+from tinygpt.surprisal import Token
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["lens_fragment", "lens_page"]
+
+
+def lens_page(lens: Lens) -> str:
+    """Return the page that `tinygpt lens --html` writes."""
+    style, script = _file("lens.css") + style_rules(), _file("lens.js")
+    return _template("lens.html").render(
+        **_content(lens),
+        style=style,
+        script=script,
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+        numbers=_numbers(lens),
+    )
+
+
+def lens_fragment(lens: Lens) -> str:
+    """Return totals and coloured text without script or style sheet, for `_repr_html_`."""
+    return _template("lens_fragment.html").render(**_content(lens))
+
+
+def _content(lens: Lens) -> dict[str, Any]:
+    """Return what both templates draw."""
+    panels = [
+        {
+            "id": letter.lower(),
+            "letter": letter,
+            "title": visible(view.name),
+            "cells": [
+                _cell(cell, "l", f"{cell.stretch.bits[0]:.2f} bits")
+                for cell in surprise_cells(lens, view)
+            ],
+        }
+        for letter, view in zip(LETTERS, lens.views, strict=False)
+    ]
+    if len(lens.views) > 1:
+        cells = [_cell(cell, "d", _told_of_two(cell)) for cell in difference_cells(lens)]
+        panels.append({"id": "d", "letter": "±", "title": "the difference", "cells": cells})
+    names = [visible(view.name) for view in lens.views]
+    return {
+        "title": f"Where {' and '.join(names)} {'is' if len(names) == 1 else 'are'} surprised",
+        "panels": panels,
+        "views": list(zip(LETTERS, names, lens.views, strict=False)),
+        "n_bytes": len(lens.text.encode()),
+        "surprise": bounds_text(SURPRISE_BOUNDS),
+        "difference": bounds_text(DIFFERENCE_BOUNDS),
+        "telling": _telling(lens),
+        "notes": notes(lens),
+        "colours": dict.fromkeys(("l0", "d0", "d-0"), "")
+        | {level: f"background: {back}; color: {text}" for level, (back, text) in LIGHT.items()},
+    }
+
+
+def _cell(cell: Cell, kind: str, told: str) -> dict[str, str]:
+    return {
+        "begin": str(cell.stretch.begin),
+        "level": f"{kind}{cell.level}",
+        "shown": "".join("⏎\n" if c == "\n" else glyph(c) for c in cell.stretch.text),
+        "told": told,
+    }
+
+
+def _told_of_two(cell: Cell) -> str:
+    first, second = cell.stretch.bits
+    return f"B - A: {second - first:+.2f} bits"
+
+
+def _telling(lens: Lens) -> list[dict[str, Any]]:
+    text = lens.text.encode()
+    return [
+        {
+            "begin": stretch.begin,
+            "before": spaced(text[: stretch.begin].decode()[-12:]),
+            "text": spaced(stretch.text),
+            "after": spaced(text[stretch.end :].decode()[:8]),
+            "bits": stretch.bits,
+        }
+        for stretch in telling(lens)
+    ]
+
+
+def _numbers(lens: Lens) -> dict[str, Any]:
+    """Return what the script looks up, as short as it can be said.
+
+    views: per cell its last character + 1 and its tokens; difference: per stretch the last
+    character + 1 and both models' bits.
+    """
+    views = []
+    for view in lens.views:
+        tokens, end = iter(view.tokens), 0
+        cells: list[list[Any]] = []
+        for stretch in lens.stretches(view):
+            end += len(stretch.text)
+            cells.append([end, _tokens_until(tokens, stretch.end)])
+        views.append({"name": visible(view.name), "cells": cells})
+    end = 0
+    difference: list[list[Any]] = []
+    if len(lens.views) > 1:
+        for stretch in lens.stretches():
+            end += len(stretch.text)
+            difference.append([end, *(round(bits, 3) for bits in stretch.bits)])
+    shown = [glyph(c) if c != " " else "␣" for c in lens.text]
+    return {"glyphs": shown, "views": views, "difference": difference}
+
+
+def _tokens_until(tokens: Iterator[Token], end: int) -> list[list[Any]]:
+    """Take tokens up to a byte: text, bits, rank, and the likeliest with their probabilities."""
+    taken: list[list[Any]] = []
+    for token in tokens:
+        likeliest = [[spaced(a.token), float(f"{a.probability:.3g}")] for a in token.alternatives]
+        taken.append([spaced(token.token), round(token.bits, 3), token.rank, likeliest])
+        if token.end == end:
+            break
+    return taken
+
+
+@cache
+def _template(name: str) -> "Template":
+    import jinja2  # here, so that a table on the terminal does not pay for it
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.from_string(_file(name))
+
+
+def _file(name: str) -> str:
+    return resources.files("tinygpt.report").joinpath(name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    """Return what a Content-Security-Policy calls an inline script or style sheet."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
