@@ -109,8 +109,12 @@ function key(event) {
   if (goal === undefined) return;
   event.preventDefault();
   show(goal, true);
-  const visible = marked.filter((span) => span.offsetParent);
-  (marked[active]?.offsetParent ? marked[active] : visible[0]).scrollIntoView({ block: "nearest" });
+  reveal("nearest");
+}
+
+function reveal(block) { // in the panel last pointed at, or the first that is shown
+  const shown = marked.filter((span) => span.offsetParent);
+  (shown.includes(marked[active]) ? marked[active] : shown[0]).scrollIntoView({ block });
 }
 
 function point(event) {
@@ -128,7 +132,7 @@ function charactersBefore(event) { // within the span, where the browser can tel
   if (node?.parentNode !== event.target) return 0;
   const spans = panels[active], i = spans.indexOf(event.target);
   const begin = owner.get(event.target)[1], end = ends[active][i];
-  let rest = Math.max(0, offset - 1), character = begin;
+  let rest = leftOf(node, offset, event.clientX) ? Math.max(0, offset - 1) : offset, character = begin;
   while (character + 1 < end) { // a newline is two letters on the page, an escape several
     const wide = glyphs[character] === "⏎" ? 2 : glyphs[character].length;
     if (rest < wide) break;
@@ -144,6 +148,14 @@ function close() {
   marked = [];
 }
 
+function leftOf(node, offset, x) { // a caret stands between two letters: is the pointer before it?
+  if (!offset) return false;
+  const letter = document.createRange();
+  letter.setStart(node, offset - 1);
+  letter.setEnd(node, offset);
+  return x < letter.getBoundingClientRect().right;
+}
+
 text.tabIndex = 0;
 text.setAttribute("role", "application");
 text.setAttribute("aria-label", "The text; arrow keys move over its characters");
@@ -155,10 +167,10 @@ text.addEventListener("pointermove", point);
 text.addEventListener("pointerdown", point);
 document.getElementById("close").addEventListener("click", close);
 for (const link of document.querySelectorAll(".telling a")) {
-  link.addEventListener("click", () => {
-    const found = owner.get(document.getElementById(link.hash.slice(1)));
-    active = found[0];
+  link.addEventListener("click", (event) => {
+    event.preventDefault(); // following it would take the focus off the text
     text.focus({ preventScroll: true });
-    show(found[1], true);
+    show(owner.get(document.getElementById(link.hash.slice(1)))[1], true);
+    reveal("center");
   });
 }
