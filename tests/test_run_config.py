@@ -289,4 +289,4 @@ def test_exports_are_exact_and_sorted():
     }
     constants_first = sorted(run_config.__all__, key=lambda name: (not name.isupper(), name))
     assert run_config.__all__ == constants_first
-    assert set(run_config.__all__) == public | {"SCORED_BYTES", "TOKENIZERS"}
+    assert set(run_config.__all__) == public | {"LENS_BYTES", "SCORED_BYTES", "TOKENIZERS"}
