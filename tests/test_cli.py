@@ -15,8 +15,9 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
-from tinygpt.cli import VERBS, console, main, options
+from tinygpt.cli import VERBS, _group, console, main, options
 from tinygpt.cli.signals import stoppable
 from tinygpt.errors import ConfigError, MachineError
 from tinygpt.generation_config import GenerationConfig
@@ -74,7 +75,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_of_every_verb_needs_no_torch_and_little_time() -> None:
     code = f"""
 import sys, time
-from tinygpt.cli import main
+from tinygpt.cli import _group, main
 assert main(["--help"]) == 0
 seconds = time.process_time()  # since the start of the interpreter
 for verb in {list(VERBS)}:
@@ -368,3 +369,25 @@ def test_the_budget_counts_from_the_start_of_the_process(monkeypatch: pytest.Mon
     assert main(["demo"]) == 0  # called from Python: the call is the start
     assert 7.0 <= seen[0] < 8.0
     assert seen[1] < 1.0
+
+
+@pytest.mark.parametrize(
+    ("before", "begun", "names", "paths"),
+    [
+        (["sample"], "dis", ["distilgpt2"], True),
+        (["compare", "runs/a"], "runs/", [], True),
+        (["train", "--corpus"], "sh", ["shakespeare"], True),
+        (["train", "--config"], "runs", [], True),
+        (["train", "--tokenizer"], "b", ["byte", "bpe"], False),
+        (["resume"], "runs/", [], True),
+        (["evaluate", "runs/a", "--text"], "p", ["python-docs"], True),
+        (["convert"], "ckpt", [], True),
+    ],
+)
+def test_a_shell_completes_names_and_places(
+    before: list[str], begun: str, names: list[str], paths: bool
+) -> None:
+    completer = ShellComplete(_group, {}, "tinygpt", "_TINYGPT_COMPLETE")
+    found = completer.get_completions(before, begun)
+    assert [item.value for item in found if item.type == "plain"] == names
+    assert any(item.type == "file" for item in found) == paths

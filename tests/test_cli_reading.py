@@ -69,7 +69,7 @@ def test_sample_writes_the_continuation_and_nothing_else(
     assert main(["sample", run, "To be", "--max-new-tokens", "7"]) == 0
     streams = capsys.readouterr()
     assert len(streams.out) == 8  # seven characters and a newline at the end
-    assert streams.err == f"next: tinygpt evaluate {run} --text FILE\n"
+    assert streams.err == f"next: tinygpt evaluate {run} --text python-docs\n"
     assert main(["sample", run, "To be", "--max-new-tokens", "7", "--quiet"]) == 0
     assert capsys.readouterr() == (streams.out, "")  # the same seed, the same text
 

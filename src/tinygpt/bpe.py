@@ -67,6 +67,10 @@ class BPETokenizer:
         self.vocab_size = len(every)
         self.eot_id = special_tokens.get(EOT)
 
+    def __repr__(self) -> str:
+        """Say how many tokens it has."""
+        return f"<BPETokenizer of {self.vocab_size:,} tokens>"
+
     @cached_property
     def _library(self) -> Any:
         import tokenizers  # here, so that a character model does not pay for it

@@ -21,6 +21,7 @@ def model_card(folder: Path, config: ModelConfig, recipe: Recipe, final: Evaluat
         final: the last measurement.
     """
     name, kind = folder.resolve().name, recipe.tokenizer.tokenizer
+    place = name if folder.is_absolute() else folder.as_posix()
     units = {"char": "characters", "byte": "bytes"}.get(kind, "byte-level BPE tokens")
     made = f"fine-tuned from {markdown(recipe.start)}" if recipe.start else "trained from scratch"
     scored = (
@@ -68,7 +69,7 @@ A GPT-2-shaped language model over {units}, {made} with tinygpt {recipe.version}
 |---|---|
 {table}
 
-`training.json` holds every setting; `tinygpt train --config {name}` repeats the run.
+`training.json` holds every setting; `tinygpt train --config {place}` repeats the run.
 val_loss is comparable only between models with this tokenizer; bits per byte between any two.
 
 ## How to open it
@@ -76,9 +77,9 @@ val_loss is comparable only between models with this tokenizer; bits per byte be
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("{name}")
-model = AutoModelForCausalLM.from_pretrained("{name}")
+tokenizer = AutoTokenizer.from_pretrained("{place}")
+model = AutoModelForCausalLM.from_pretrained("{place}")
 ```
 
-or `tinygpt sample {name}`, or in Python `tinygpt.load("{name}")`.
+or `tinygpt sample {place}`, or in Python `tinygpt.load("{place}")`.
 """

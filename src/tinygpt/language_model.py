@@ -80,7 +80,11 @@ class LanguageModel:
         truncate_prompt: bool = False,
         **settings: Unpack[GenerationSettings],
     ) -> str:
-        """Return the continuation of a prompt; arguments and errors as `stream`."""
+        """Return the continuation of a prompt; arguments and errors as `stream`.
+
+        Settings: temperature, top_k, top_p, min_p, repetition_penalty, max_new_tokens,
+        stop_strings.
+        """
         pieces = self.stream(
             prompt,
             seed=seed,

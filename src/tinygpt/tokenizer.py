@@ -95,6 +95,10 @@ class CharTokenizer:
         """Make the tokenizer of a corpus from its distinct characters."""
         return cls("".join(sorted(set(text))))
 
+    def __repr__(self) -> str:
+        """Say how many characters it knows."""
+        return f"<CharTokenizer of {self.vocab_size} characters>"
+
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:
         """The UTF-8 bytes of each id."""
@@ -151,6 +155,10 @@ class ByteTokenizer:
     kind = "byte"
     vocab_size = 256
     eot_id: int | None = None
+
+    def __repr__(self) -> str:
+        """Name it."""
+        return "<ByteTokenizer>"
 
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:

@@ -17,7 +17,7 @@ __all__ = ["command"]
 
 
 @click.command(cls=options.Verb)
-@click.argument("model")
+@click.argument("model", type=options.MODEL)
 @options.common("device", "threads", "allow_pickle", "json", "quiet")
 @click.pass_obj
 def command(

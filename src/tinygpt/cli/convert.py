@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 
 @click.command(cls=options.Verb)
-@click.argument("source")
+@click.argument("source", type=options.MODEL)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -73,5 +73,5 @@ def command(
             f"llama-completion -m {word} -no-cnv -p Once",
         ]
     else:
-        following = [f"tinygpt sample {word}", f"tinygpt evaluate {word} --text FILE"]
+        following = [f"tinygpt sample {word}", f"tinygpt evaluate {word} --text python-docs"]
     console.next_commands(*following, quiet=quiet)

@@ -17,7 +17,7 @@ def command() -> None:
 
 
 @command.command(cls=options.Verb, short_help="Fetch a corpus and describe it.")
-@click.argument("name")
+@click.argument("name", type=options.TEXTS)
 @options.common("json", "quiet")
 def show(name: str, as_json: bool, quiet: bool) -> None:
     """Fetch NAME (a named corpus, or a file or folder of .txt) and describe it.

@@ -18,12 +18,13 @@ __all__ = ["command"]
 
 
 @click.command(cls=options.Verb)
-@click.argument("model")
+@click.argument("model", type=options.MODEL)
 @click.option(
     "--text",
     "file",
     metavar="FILE",
-    help="A UTF-8 text file or a named corpus. Without it: the held-out part of a run's corpus.",
+    type=options.TEXTS,
+    help="A UTF-8 text file, a folder of them, or a named corpus. Without it: the held-out part of a run's corpus.",
 )
 @options.common("bytes")
 @click.option(

@@ -29,7 +29,7 @@ _NAMES = {
 
 
 @click.command(cls=options.Verb)
-@click.argument("model", metavar="MODEL|PRESET")
+@click.argument("model", metavar="MODEL|PRESET", type=options.MODEL)
 @options.add(TrainConfig, only=("batch_size", "block_size"))
 @options.common("json", "quiet")
 def command(model: str, flags: options.Flags, as_json: bool, quiet: bool) -> None:

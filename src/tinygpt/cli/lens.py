@@ -12,11 +12,12 @@ __all__ = ["command"]
 
 
 @click.command(cls=options.Verb)
-@click.argument("models", nargs=-1, required=True, metavar="MODEL [MODEL]")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL [MODEL]", type=options.MODEL)
 @click.option(
     "--text",
     "file",
     metavar="FILE",
+    type=options.TEXTS,
     help="A UTF-8 text file or a named corpus; its first line (at most 256 bytes) is the unscored "
     "prefix.  [default: the held-out part of the first run's corpus, or python-docs]",
 )

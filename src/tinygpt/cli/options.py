@@ -12,13 +12,45 @@ from dataclasses import fields
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from tinygpt.cli import console
 from tinygpt.errors import ConfigError
-from tinygpt.run_config import SCORED_BYTES
+from tinygpt.model_config import ACTIVATIONS, PRESETS
+from tinygpt.run_config import SCORED_BYTES, TOKENIZERS
 from tinygpt.settings import field_docs
 
-__all__ = ["Flags", "Verb", "add", "byte_count", "common", "flag_name"]
+__all__ = ["MODEL", "PLACE", "TEXTS", "Flags", "Verb", "add", "byte_count", "common", "flag_name"]
+
+
+class _Place(click.ParamType):
+    """A text that a shell completes as a path, or to one of some names."""
+
+    name = "text"
+
+    def __init__(self, *names: str, path: bool = True) -> None:
+        self.names, self.path = names, path
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take it as it is: what it stands for is found out later."""
+        return value
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the names that fit; the shell adds files and folders where paths are meant."""
+        found = [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
+        return [*found, CompletionItem(incomplete, type="file")] if self.path else found
+
+
+MODEL = _Place(*(name for name in PRESETS if name != "tinygpt"))
+"""The argument of most verbs: a run folder, a model folder or a hub name."""
+
+PLACE = _Place()
+"""A run folder or a file."""
+
+TEXTS = _Place("tinyshakespeare", "shakespeare", "python-docs")
+"""A named corpus, a file or a folder."""
 
 Flags = dict[type, dict[str, Any]]
 """Per config class: the fields given on the command line."""
@@ -27,6 +59,13 @@ F = typing.TypeVar("F", bound=Callable[..., Any])
 
 _NAMES = {"stop_strings": "stop", "sample_prompts": "sample_prompt"}
 """Fields whose option has a shorter name."""
+
+_FIELD_TYPES = {
+    "corpus": TEXTS,
+    "tokenizer": _Place(*TOKENIZERS, path=False),
+    "activation_function": _Place(*ACTIVATIONS, path=False),
+}
+"""Fields whose values a shell can complete."""
 
 _TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
 _METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
@@ -158,7 +197,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         type=click.INT,
         metavar="INT",
         default=0,
-        help="CPU threads.  [default: torch's choice]",
+        help="CPU threads; 0 leaves the choice to torch.  [default: 0]",
     ),
     "bytes": click.option(
         "--bytes",
@@ -217,7 +256,8 @@ def _option(cls: type, name: str, default: Any) -> Callable[[Any], Any]:
         inner = next(option for option in typing.get_args(allowed) if option in _TYPES)
         kwargs |= {"metavar": f"{_METAVARS[inner]}|null", "callback": _or_null(_TYPES[inner])}
         return click.option(flag, name, **kwargs)
-    return click.option(flag, name, type=_TYPES[allowed], metavar=_METAVARS[allowed], **kwargs)
+    kind = _FIELD_TYPES.get(name, _TYPES[allowed])
+    return click.option(flag, name, type=kind, metavar=_METAVARS[allowed], **kwargs)
 
 
 def _or_null(inner: Any) -> Callable[[click.Context, click.Parameter, str | None], Any]:

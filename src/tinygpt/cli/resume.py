@@ -10,7 +10,7 @@ __all__ = ["command"]
 
 
 @click.command(cls=options.Verb)
-@click.argument("run")
+@click.argument("run", type=options.PLACE)
 @click.option(
     "--corpus",
     "corpus_name",

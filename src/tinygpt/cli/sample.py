@@ -22,7 +22,7 @@ MAX_PROMPT_BYTES = 16 * 2**20
 
 
 @click.command(cls=options.Verb)
-@click.argument("model")
+@click.argument("model", type=options.MODEL)
 @click.argument("prompt", required=False)
 @click.option(
     "--seed",
@@ -103,7 +103,7 @@ def command(
         )
     else:
         _write(pieces, text, num_samples, seed, quiet)
-    console.next_commands(f"tinygpt evaluate {console.word(model)} --text FILE", quiet=quiet)
+    console.next_commands(f"tinygpt evaluate {console.word(model)} --text python-docs", quiet=quiet)
 
 
 def _samples(

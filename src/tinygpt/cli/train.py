@@ -28,10 +28,11 @@ DEFAULT_VOCAB_SIZE = 1024
 @click.option(
     "--config",
     metavar="RUN|FILE.toml",
+    type=options.PLACE,
     help="Settings from a TOML file, or those of an earlier run, which is then repeated. "
     "Flags go before the file.",
 )
-@click.option("--from", "start", metavar="MODEL", help="Fine-tune this model.")
+@click.option("--from", "start", metavar="MODEL", type=options.MODEL, help="Fine-tune this model.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
