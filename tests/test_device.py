@@ -93,3 +93,12 @@ def test_the_threads_of_a_run_are_taken_again_where_there_are_so_many(monkeypatc
     assert pick_as_recorded({"device": "cpu", "threads": 1}, "cpu", "auto", 0).threads == 1
     assert pick_as_recorded({"device": "cpu", "threads": 3}, "auto", "auto", 0).threads == 1
     assert pick_as_recorded({}, "auto", "auto", 0).threads == 1  # nothing recorded: as it is
+
+
+def test_what_is_taken_from_the_record_is_not_said_to_be_asked_for(no_gpu):
+    recorded = {"device": "cpu", "dtype": "bfloat16", "threads": 1}
+    why = pick_as_recorded(recorded, "auto", "auto", 0).why
+    assert why.startswith("cpu (as the run began), bfloat16 (as the run began)")
+    why = pick_as_recorded(recorded, "auto", "float32", 0).why
+    assert why.startswith("cpu (as the run began), float32 (as asked)")
+    assert pick_as_recorded(recorded, "cpu", "auto", 0).why.startswith("cpu (as asked), float32")

@@ -22,6 +22,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 _KINDS = ("auto", "cpu", "cuda", "mps")
 _MOST_THREADS = 1024  # far more, and starting them ends the process
+_ASKED, _RECORDED = "as asked", "as the run began"
 _COMPARED = ("torch", "cpu", "device", "dtype", "threads")
 """Entries of `environment` that must agree for a resumption to be exact."""
 
@@ -53,8 +54,15 @@ def pick_device(device: str = "auto", dtype: str = "auto", threads: int = 0) -> 
     Raises:
         ConfigError: a device, precision or number of threads that is not to be had here.
     """
-    chosen, reason = _device(device)
-    precision, why_precision = _dtype(dtype, chosen)
+    return _pick(device, dtype, threads)
+
+
+def _pick(
+    device: str, dtype: str, threads: int, of_device: str = _ASKED, of_dtype: str = _ASKED
+) -> Device:
+    """Pick as `pick_device`, saying of_device and of_dtype of what is not left to us."""
+    chosen, reason = _device(device, of_device)
+    precision, why_precision = _dtype(dtype, chosen, of_dtype)
     if not 0 <= threads <= _MOST_THREADS:
         raise ConfigError(
             f"threads={threads} is not allowed: 1 to {_MOST_THREADS}, or 0 for torch's choice"
@@ -96,9 +104,11 @@ def pick_as_recorded(recorded: dict[str, Any], device: str, dtype: str, threads:
         threads = recorded["threads"]
     if device != "auto" or not recorded:
         return pick_device(device, dtype, threads)
-    dtype = recorded.get("dtype", "auto") if dtype == "auto" else dtype
+    of_dtype = _ASKED
+    if dtype == "auto":
+        dtype, of_dtype = recorded.get("dtype", "auto"), _RECORDED
     try:
-        return pick_device(str(recorded.get("device")), dtype, threads)
+        return _pick(str(recorded.get("device")), dtype, threads, _RECORDED, of_dtype)
     except ConfigError:  # another machine: `differences` tells
         return pick_device("auto", "auto", threads)
 
@@ -113,7 +123,7 @@ def differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"not bit-exact: {', '.join(changed)}"] if changed else []
 
 
-def _device(name: str) -> tuple[torch.device, str]:
+def _device(name: str, why: str) -> tuple[torch.device, str]:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda"), f"found {torch.cuda.get_device_name()}"
@@ -135,10 +145,10 @@ def _device(name: str) -> tuple[torch.device, str]:
             )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(f'device="{name}": no Apple GPU here; use --device cpu')
-    return torch.device(name), "as asked"
+    return torch.device(name), why
 
 
-def _dtype(name: str, device: torch.device) -> tuple[torch.dtype, str]:
+def _dtype(name: str, device: torch.device, why: str) -> tuple[torch.dtype, str]:
     bfloat16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     if name == "auto":
         if device.type == "cuda" and bfloat16:
@@ -149,4 +159,4 @@ def _dtype(name: str, device: torch.device) -> tuple[torch.dtype, str]:
         raise ConfigError(f'dtype="{name}" is not known{near} (known: auto, {", ".join(DTYPES)})')
     if name == "bfloat16" and not bfloat16:
         raise ConfigError(f'dtype="bfloat16" is not to be had on {device}; use --dtype float32')
-    return DTYPES[name], "as asked"
+    return DTYPES[name], why
