@@ -6,6 +6,7 @@ every field may be left out. A run folder says the same with its config.json and
 """
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,16 @@ from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, Train
 from tinygpt.run_folder import read_recipe
 from tinygpt.settings import from_dict, to_dict
 
-__all__ = ["RunFile", "overlaid", "read_run_file"]
+__all__ = ["TABLES", "RunFile", "check_table", "overlaid", "read_run_file", "read_toml"]
 
-_TABLES: dict[str, type] = {
+TABLES: dict[str, type] = {
     "model": ModelConfig,
     "tokenizer": TokenizerConfig,
     "corpus": CorpusConfig,
     "train": TrainConfig,
     "optim": OptimConfig,
 }
+"""The tables of a run file and the classes whose fields they hold."""
 
 _FOLLOW_FROM_THE_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id")
 
@@ -120,41 +122,61 @@ def _from_run(folder: Path) -> RunFile:
     )
 
 
-def _from_toml(path: Path) -> RunFile:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read any TOML file.
+
+    Raises:
+        ConfigError: it can't be read, or is not TOML.
+    """
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not readable as TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror or error}") from None
+
+
+def _from_toml(path: Path) -> RunFile:
+    data = read_toml(path)
     for name, table in data.items():
-        if name not in _TABLES:
+        if name not in TABLES:
             raise ConfigError(
                 f"{path}: unknown {'table' if isinstance(table, dict) else 'key outside a table'} "
-                f'"{name}"{_home_of(name) or did_you_mean(name, _TABLES)} '
-                f"(tables: {', '.join(f'[{known}]' for known in _TABLES)})"
+                f'"{name}"{_home_of(name) or did_you_mean(name, TABLES)} '
+                f"(tables: {', '.join(f'[{known}]' for known in TABLES)})"
             )
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: {name} must be a table: write [{name}] above its keys")
-        _check(name, table, f"[{name}] of {path}")
-    for table in data.values():  # as the classes hold them
-        table.update({k: tuple(v) for k, v in table.items() if isinstance(v, list)})
-    return RunFile(**{name: data.get(name, {}) for name in _TABLES})
+        check_table(name, table, f"[{name}] of {path}")
+    return RunFile(**{name: data.get(name, {}) for name in TABLES})
 
 
-def _check(name: str, table: dict[str, Any], where: str) -> None:
-    """Refuse unknown keys (saying which table they belong to) and impossible values."""
-    cls = _TABLES[name]
+def check_table(
+    name: str, table: dict[str, Any], where: str, base: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse unknown keys and impossible values of a table, and make its lists tuples.
+
+    Args:
+        name: one of TABLES.
+        table: the keys that were given.
+        where: what the user calls it; it leads every message.
+        base: values that they are laid over.
+
+    Raises:
+        ConfigError: saying which table an unknown key belongs to.
+    """
+    cls = TABLES[name]
     known = {f.name for f in fields(cls)}
     for key in table:
         if key not in known and (home := _home_of(key)):
             raise ConfigError(f'{where}: unknown key "{key}"{home}')
     # A table may leave out what has no default of its own; the values given must fit the preset.
     missing = to_dict(PRESETS["tinygpt"]) if cls is ModelConfig else {}
-    from_dict(cls, missing | table, where)
+    from_dict(cls, {**missing, **(base or {}), **table}, where)
+    table.update({k: tuple(v) for k, v in table.items() if isinstance(v, list)})  # as cls holds it
 
 
 def _home_of(key: str) -> str:
     """Return `; it belongs in [train]` for a key of some table, else an empty string."""
-    homes = [name for name, cls in _TABLES.items() if key in {f.name for f in fields(cls)}]
-    return f"; it belongs in [{homes[0]}]" if homes and key not in _TABLES else ""
+    homes = [name for name, cls in TABLES.items() if key in {f.name for f in fields(cls)}]
+    return f"; it belongs in [{homes[0]}]" if homes and key not in TABLES else ""

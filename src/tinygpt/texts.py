@@ -7,7 +7,7 @@ its training part; of a text of one's own the first line, at most 256 bytes, is 
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygpt.corpora import load_corpus
+from tinygpt.corpora import Corpus, load_corpus
 from tinygpt.data import training_characters
 from tinygpt.errors import CheckpointError, ConfigError, DataError
 from tinygpt.model_folder import read_json
@@ -18,6 +18,7 @@ __all__ = [
     "Text",
     "escape_probability",
     "first_bytes",
+    "held_out_part",
     "held_out_text",
     "own_text",
     "python_docs",
@@ -123,6 +124,15 @@ def held_out_text(run: Path, n_bytes: int | None = None) -> Text:
         corpus = load_corpus(config.corpus, sha256=config.sha256)
     except DataError as error:
         raise DataError(f"{run}: its held-out text can't be had: {error}; or give --text") from None
+    return held_out_part(corpus, n_bytes)
+
+
+def held_out_part(corpus: Corpus, n_bytes: int | None = None) -> Text:
+    """Prepare the part of a corpus that nothing is trained on.
+
+    Raises:
+        ConfigError: n_bytes that leaves nothing.
+    """
     n = training_characters(len(corpus.text))
     before = corpus.part(max(0, n - HELD_OUT_PREFIX_BYTES), n)
     return _cut(

@@ -30,6 +30,7 @@ VERBS = {
     "resume": "Continue a run exactly where it stopped.",
     "sample": "Write text with a model.",
     "compare": "Put models side by side, in the same units and on the same bytes.",
+    "ladder": "Climb from TinyGPT to distilgpt2, one change at a time, each rung measured.",
     "evaluate": "Score a text: bits per byte, perplexity, loss by position.",
     "lens": "Colour a text by the bits that each character costs one model or two.",
     "bench": "Time a model here: prefill and decode speed, memory, start-up.",

@@ -7,7 +7,7 @@ are not read here: a step says how long the run has taken.
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.progress import (
     BarColumn,
@@ -20,7 +20,10 @@ from rich.progress import (
 from tinygpt.cli import console
 from tinygpt.events import Evaluated, Sampled, Step
 
-__all__ = ["duration", "progress_for_training", "working"]
+if TYPE_CHECKING:
+    from tinygpt.ladder import At
+
+__all__ = ["climbing", "duration", "progress_for_training", "working"]
 
 LINE_EVERY_S = 10.0
 """Seconds of a run between two plain lines."""
@@ -71,6 +74,27 @@ def working(quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
             console.say(f"{what} ...", quiet=quiet)
 
     with _bar(live, TimeRemainingColumn()) as move:
+        yield tell
+
+
+@contextmanager
+def climbing(quiet: bool = False) -> Iterator[Callable[["At"], None]]:
+    """Show where the work on a ladder is; plain lines at the start and half way."""
+    live = console.is_live(sys.stderr) and not quiet
+    said: tuple[int, str, int] | None = None
+
+    def tell(at: "At") -> None:
+        nonlocal said
+        left = "" if not at.left_s else f", about {duration(at.left_s)} left"
+        text = f"rung {at.rung} of {at.n_rungs}, {at.name}: {at.doing}"
+        now = (at.rung, at.doing, int(2 * min(at.share, 0.99)))
+        if live:
+            move(f"{text}{left}", at.share)
+        elif now != said:
+            said = now
+            console.say(f"{text}, {at.share:.0%}{left}", quiet=quiet)
+
+    with _bar(live) as move:
         yield tell
 
 
