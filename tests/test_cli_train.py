@@ -129,7 +129,7 @@ def test_config_run_repeats_the_run_bit_for_bit() -> None:
         (["--corpus", "none.txt"], "neither a named corpus nor a file"),
         (["--device", "cdua"], 'did you mean "cuda"?'),
         (["--from", "runs/x"], "fine-tuning runs/x keeps its architecture"),
-        (["--config", "none.toml"], "neither a TOML file nor a run folder"),
+        (["--config", "none.toml"], 'config "none.toml" does not exist; give a TOML file'),
         (["--learning-rate", "nan"], "learning_rate=nan is not allowed"),
     ],
 )
@@ -192,7 +192,7 @@ def test_fine_tuning_takes_a_small_learning_rate() -> None:
     assert train("--quiet") == 0
     tune = ["train", "--from", "runs/a", "--corpus", "my.txt", "--block-size", "8", "-q"]
     assert main([*tune, "--max-steps", "2", "--out", "runs/b", "--warmup-steps", "0"]) == 0
-    assert recipe("runs/b")["from"] == "a"
+    assert recipe("runs/b")["from"] == str(Path("runs/a").resolve())
     assert recipe("runs/b")["optim"]["learning_rate"] == 5e-5
     assert recipe("runs/b")["optim"]["warmup_steps"] == 0
     assert main(["train", "--config", "runs/b", "--out", "runs/c", "-q"]) == 0
@@ -237,6 +237,47 @@ def test_resume_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     Path("empty").mkdir()
     assert main(["resume", "empty"]) == 2
     assert "empty is not a run folder" in capsys.readouterr().err
+    assert train("-q", out="runs/mine") == 0
+    assert main(["resume", "mime"]) == 2
+    assert 'mime does not exist; did you mean "runs/mine"?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--block-size", "9"],
+        ["--corpus", "short.txt"],
+        ["--tokenizer", "bpe", "--vocab-size", "10"],
+    ],
+)
+def test_what_is_refused_is_not_announced(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("short.txt").write_text("to be", "utf-8")
+    assert train(*arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+
+
+def test_a_complete_run_is_not_announced_as_going_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("-q") == 0
+    assert main(["resume", "runs/a"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: runs/a is complete (3 steps)")
+
+
+def test_a_repeated_run_keeps_its_sampling_and_its_devices_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train("-q") == 0
+    path = Path("runs/a/generation_config.json")
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"temperature": 0.3}), "utf-8")
+    assert main(["train", "--config", "runs/a", "--out", "runs/b"]) == 0
+    assert "device  cpu (as the run began), float32 (as the run began)" in capsys.readouterr().err
+    assert json.loads(Path("runs/b/generation_config.json").read_text())["temperature"] == 0.3
+    tune = ["train", "--from", "runs/b", "--corpus", "my.txt", "--block-size", "8", "-q"]
+    assert main([*tune, "--max-steps", "1", "--out", "runs/c"]) == 0  # as what it starts from
+    assert json.loads(Path("runs/c/generation_config.json").read_text())["temperature"] == 0.3
 
 
 @pytest.mark.slow

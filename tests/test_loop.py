@@ -21,6 +21,7 @@ from tinygpt.opening import load
 from tinygpt.resuming import resume
 from tinygpt.run_config import OptimConfig, TrainConfig
 from tinygpt.run_folder import locked
+from tinygpt.run_state import read_position
 from tinygpt.tokenizer import CharTokenizer
 from tinygpt.training import train
 
@@ -294,3 +295,72 @@ def test_a_lock_is_given_back(tmp_path):
             with pytest.raises(CheckpointError, match="wait until it ends"), locked(tmp_path):
                 pass
     assert (tmp_path / "run.lock").read_text() == ""
+
+
+# --- what is damaged in between
+
+
+def test_damaged_best_weights_do_not_cost_what_was_trained_since(config, settings, tmp_path):
+    settings = dataclasses.replace(settings, keep_best=True)
+    events = run(config, settings, tmp_path / "r", stop=Stop(40))
+    assert not events[-1].final
+    best = tmp_path / "r" / "checkpoints" / "step-00000000-2" / "model.safetensors"
+    best.write_bytes(best.read_bytes()[:-1] + b"x")
+    rest = list(resume(tmp_path / "r", corpus=AGAINST))
+    final = of(Evaluated, rest)[-1]
+    assert rest[-1].final
+    assert final.kept_step is None
+    assert "model.safetensors is not what was written" in final.warning
+    assert "the last weights are kept" in final.warning
+    assert (tmp_path / "r" / "README.md").exists()
+
+
+def test_lost_lines_of_a_log_are_reported(config, settings, tmp_path):
+    run(config, settings, tmp_path / "r", stop=Stop(12))
+    (tmp_path / "r" / "metrics.jsonl").unlink()
+    first = next(iter(resume(tmp_path / "r", corpus=AGAINST)))
+    assert "metrics.jsonl lacks " in first.warning
+
+
+def test_a_state_of_another_version_is_refused_by_name(config, settings, tmp_path):
+    with pytest.raises(CheckpointError, match=r'not of this tinygpt .*unknown key "n_new"'):
+        read_position({"position": {"n_new": 1}}, "step-00000004")
+    with pytest.raises(CheckpointError, match="n_evals_done='x' is not allowed"):
+        read_position({"position": {"n_evals_done": "x"}}, "step-00000004")
+    with pytest.raises(CheckpointError, match="not of this tinygpt"):
+        read_position({}, "step-00000004")
+    assert read_position({"position": {"n_evals_done": 3}}, "x").n_evals_done == 3
+
+
+@pytest.mark.parametrize("wrong", ['{"threads": null}', '{"threads": "2"}', '{"device": 1}'])
+def test_a_damaged_environment_is_refused_and_none_is_no_fault(config, settings, tmp_path, wrong):
+    run(config, settings, tmp_path / "r", stop=Stop(12))
+    path = tmp_path / "r" / "environment.json"
+    path.write_text(wrong)
+    with pytest.raises(CheckpointError, match=r"environment\.json: (threads|device) is .*mend"):
+        resume(tmp_path / "r", corpus=AGAINST)
+    path.unlink()
+    events = list(resume(tmp_path / "r", corpus=AGAINST))
+    assert "not bit-exact" in events[0].warning
+    assert events[-1].final
+
+
+# --- the start of a fine-tuned run
+
+
+def test_a_fine_tuned_run_names_its_start_for_good(config, settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(config, settings, Path("base"))
+    run(None, settings, Path("tuned"), start=load("base", device="cpu"))
+    recorded = json.loads(Path("tuned/training.json").read_text())
+    assert recorded["from"] == str(tmp_path.resolve() / "base")
+    digest = hashlib.sha256(Path("base/model.safetensors").read_bytes()).hexdigest()
+    assert recorded["from_sha256"] == digest
+    assert "fine-tuned from base" in Path("tuned/README.md").read_text()
+    other = dataclasses.replace(settings, seed=5)
+    run(config, other, Path("other"))
+    with pytest.raises(CheckpointError, match="the weights of other have changed since"):
+        run(None, settings, Path("x"), start=load("other", device="cpu"), start_sha256=digest)
+    again = load(recorded["from"], device="cpu")
+    run(None, settings, Path("again"), start=again, start_sha256=digest)
+    assert weights(tmp_path / "again") == weights(tmp_path / "tuned")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tinygpt.errors import CheckpointError, ConfigError
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import PRESETS
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.run_file import RunFile, overlaid, read_run_file
@@ -81,7 +82,7 @@ def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"# \xe9")
     with pytest.raises(ConfigError, match="not readable as TOML"):
         read_run_file(str(tmp_path / "latin.toml"))
-    with pytest.raises(ConfigError, match="neither a TOML file nor a run folder"):
+    with pytest.raises(ConfigError, match=r"none\.toml\" does not exist; give a TOML file"):
         read_run_file(str(tmp_path / "none.toml"))
 
 
@@ -99,6 +100,41 @@ def test_a_run_says_how_it_was_trained(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"not a run folder"):
         read_run_file("empty")
+    with pytest.raises(ConfigError, match=r'"mime" does not exist; did you mean "runs/mine"\?'):
+        read_run_file("mime")
+
+
+def test_a_run_and_a_split_say_how_text_is_sampled(tmp_path: Path) -> None:
+    sampling = GenerationConfig(temperature=0.7, top_k=20)
+    run = make_run(tmp_path / "a")
+    assert read_run_file(str(run)).generation_config is None
+    (run / "generation_config.json").write_text(json.dumps(sampling.to_dict()), "utf-8")
+    found = read_run_file(str(run))
+    assert found.generation_config == sampling
+    assert overlaid(found, RunFile(train={"seed": 3})).generation_config == sampling
+    (run / "generation_config.json").write_text('{"top_k": "x"}', "utf-8")
+    with pytest.raises(ConfigError, match="top_k='x' is not allowed"):
+        read_run_file(str(run))
+
+
+def test_a_split_without_a_vocab_size_is_its_run_toml_and_the_sampling(tmp_path: Path) -> None:
+    toml = write(tmp_path / "run.toml", TOML)
+    sampling = GenerationConfig(top_k=20)
+    write(tmp_path / "generation_config.json", json.dumps(sampling.to_dict()))
+    found = read_run_file(str(tmp_path))
+    assert (found.model, found.generation_config) == ({"n_layer": 2, "n_embd": 64}, sampling)
+    assert read_run_file(toml) == found
+    assert read_run_file(write(tmp_path / "other.toml", TOML)).generation_config is None
+
+
+def test_what_was_never_trained_keeps_its_vocab_size(tmp_path: Path) -> None:
+    split = make_run(tmp_path / "a")
+    training = json.loads((split / "training.json").read_text("utf-8"))
+    del training["data"], training["from"], training["tinygpt_version"]
+    (split / "training.json").write_text(json.dumps(training), "utf-8")
+    found = read_run_file(str(split))
+    assert found.model["vocab_size"] == 65
+    assert "eos_token_id" not in found.model  # null says nothing
 
 
 def test_flags_go_before_the_file() -> None:

@@ -23,7 +23,10 @@ def model_card(folder: Path, config: ModelConfig, recipe: Recipe, final: Evaluat
     name, kind = folder.resolve().name, recipe.tokenizer.tokenizer
     place = name if folder.is_absolute() else folder.as_posix()
     units = {"char": "characters", "byte": "bytes"}.get(kind, "byte-level BPE tokens")
-    made = f"fine-tuned from {markdown(recipe.start)}" if recipe.start else "trained from scratch"
+    made = "trained from scratch"
+    if recipe.start is not None:
+        start = Path(recipe.start)
+        made = f"fine-tuned from {markdown(start.name if start.is_absolute() else recipe.start)}"
     scored = (
         "all" if final.n_tokens == final.n_total else f"{final.n_tokens:,} of {final.n_total:,}"
     )

@@ -59,6 +59,8 @@ class Evaluated:
     """Of the first 32 KiB of the held-out part; only at the end, and where the minutes allow."""
     final: bool
     """Whether it is the run's last word."""
+    warning: str | None = None
+    """One line: why other weights are kept than was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

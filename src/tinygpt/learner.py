@@ -30,7 +30,7 @@ from tinygpt.optim import (
 )
 from tinygpt.run_config import OptimConfig, TrainConfig
 
-__all__ = ["Learner", "Update", "new_model", "trainable"]
+__all__ = ["Learner", "Update", "model_of", "new_model", "trainable"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -56,6 +56,16 @@ def trainable(config: ModelConfig, state: Mapping[str, Tensor]) -> GPT:
     model.load_state_dict(own, strict=False, assign=True)
     model.tie_weights()
     return model
+
+
+def model_of(checkpoint: Checkpoint, config: ModelConfig) -> GPT:
+    """Return a model with the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: it belongs to another architecture.
+    """
+    state = from_hf(checkpoint.model, config, str(checkpoint.path))
+    return trainable(config, {name: torch.from_numpy(array) for name, array in state.items()})
 
 
 class Update(NamedTuple):
@@ -88,11 +98,8 @@ class Learner:
         Raises:
             CheckpointError: it belongs to another architecture.
         """
-        where = str(checkpoint.path)
-        state = from_hf(checkpoint.model, config, where)
-        model = trainable(config, {name: torch.from_numpy(a) for name, a in state.items()})
-        learner = cls(model, optim, device)
-        load_state(learner.model, learner.optimizer, checkpoint.optimizer, where)
+        learner = cls(model_of(checkpoint, config), optim, device)
+        load_state(learner.model, learner.optimizer, checkpoint.optimizer, str(checkpoint.path))
         return learner
 
     def update(

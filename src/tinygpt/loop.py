@@ -6,15 +6,14 @@ the windows of an evaluation and the tokens of a sample; a stopped run saves and
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from tinygpt.card import model_card
 from tinygpt.checkpoint import load_step, write_file
-from tinygpt.events import Event, Sampled, Saved, Step, to_line
-from tinygpt.hf import from_hf
-from tinygpt.learner import trainable
+from tinygpt.errors import CheckpointError
+from tinygpt.events import Event, Resumed, Sampled, Saved, Step, to_line
+from tinygpt.learner import model_of
 from tinygpt.measuring import (
     evaluate_finally,
     evaluate_on_the_way,
@@ -39,8 +38,13 @@ def run_loop(run: Run, first: Event) -> Iterator[Event]:
     """
     metrics = Lines(run.folder / METRICS, run.position.n_metrics_lines)
     samples = Lines(run.folder / SAMPLES, run.position.n_samples_lines)
+    logs = (metrics, samples)
+    if isinstance(first, Resumed):
+        lost = [f"{log.name} lacks {log.n_missing} line(s)" for log in logs if log.n_missing]
+        warning = "; ".join(part for part in (first.warning, *lost) if part)
+        first = replace(first, warning=warning or None)
     try:
-        for event in _with_first(run, first, metrics, samples):
+        for event in _with_first(run, first, logs):
             (samples if isinstance(event, Sampled) else metrics).write(to_line(event))
             yield event
     finally:
@@ -80,10 +84,9 @@ def save_checkpoint(
     run.budget.save_s = run.saved_s - before_s
 
 
-def _with_first(run: Run, first: Event, metrics: Lines, samples: Lines) -> Iterator[Event]:
+def _with_first(run: Run, first: Event, logs: tuple[Lines, Lines]) -> Iterator[Event]:
     yield first
     prepare(run)
-    logs = (metrics, samples)
     yield from _train(run, logs)
     if not run.was_stopped:
         yield from _finish(run)
@@ -128,9 +131,13 @@ def _finish(run: Run) -> Iterator[Event]:
     if run.was_stopped:
         return
     best = run.position.best_loss
+    warning = None
     if run.recipe.train.keep_best and monitor is not None and best is not None and best < monitor:
-        run.kept, monitor = _best_weights(run), best
-    final = evaluate_finally(run, monitor)
+        try:
+            run.kept, monitor = _best_weights(run), best
+        except CheckpointError as error:  # what was trained since is not lost for it
+            warning = f"{error}; so the last weights are kept, not the best ones"
+    final = evaluate_finally(run, monitor, warning)
     if final is None:
         return
     samples = [] if run.budget.over() else sample(run)
@@ -146,9 +153,7 @@ def _best_weights(run: Run) -> GPT:
     step = run.position.best_step
     assert step is not None
     checkpoint = load_step(run.folder / CHECKPOINTS, step)
-    config = run.learner.model.config
-    state = from_hf(checkpoint.model, config, str(checkpoint.path))
-    model = trainable(config, {name: torch.from_numpy(a) for name, a in state.items()})
+    model = model_of(checkpoint, run.learner.model.config)
     return model.to(run.learner.device.device).eval()
 
 

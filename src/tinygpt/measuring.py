@@ -6,6 +6,7 @@ as the minutes go. Whatever takes long asks between its windows or tokens whethe
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from tinygpt.data import Ids, evaluation_windows, spread
 from tinygpt.errors import ConfigError, TokenizerError
@@ -74,7 +75,9 @@ def monitor_loss(run: Run) -> float | None:
     return _score(run, ids, windows, run.stopped).loss
 
 
-def evaluate_finally(run: Run, monitor: float | None) -> Evaluated | None:
+def evaluate_finally(
+    run: Run, monitor: float | None, warning: str | None = None
+) -> Evaluated | None:
     """Measure val_loss and bits per byte: with minutes as far as they go, else on all windows.
 
     Of a held-out part of more than a million tokens so many are measured, evenly spread.
@@ -97,7 +100,8 @@ def evaluate_finally(run: Run, monitor: float | None) -> Evaluated | None:
         bits = _bits_per_byte(run)
     if run.was_stopped:
         return None
-    return _evaluated(run, found, monitor=monitor, bits=bits, final=True)
+    last = _evaluated(run, found, monitor=monitor, bits=bits, final=True)
+    return replace(last, warning=warning)
 
 
 def prompts(run: Run) -> list[str]:

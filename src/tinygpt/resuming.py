@@ -17,10 +17,10 @@ from tinygpt.errors import ConfigError, DataError
 from tinygpt.events import Event, Resumed
 from tinygpt.learner import Learner
 from tinygpt.loop import run_loop
-from tinygpt.model_folder import read_config, read_json
+from tinygpt.model_folder import read_config
 from tinygpt.padding import open_tokenizer
-from tinygpt.run_folder import CHECKPOINTS, Recipe, locked, read_recipe
-from tinygpt.run_state import Position, Run
+from tinygpt.run_folder import CHECKPOINTS, Recipe, locked, read_environment, read_recipe
+from tinygpt.run_state import Run, read_position
 from tinygpt.text_files import Progress
 
 __all__ = ["resume"]
@@ -72,7 +72,7 @@ def resume(
     data = prepare(corpus, tokenizer, recipe.train.block_size, progress)
     if recipe.train.monitored:
         data = with_monitor(data, recipe.train.block_size)
-    recorded = read_json(run / "environment.json")
+    recorded = read_environment(run)
     picked = pick_as_recorded(recorded, device, dtype, threads)
 
     def begin() -> tuple[Run, Resumed]:
@@ -95,7 +95,7 @@ def resume(
             learner=Learner.restore(checkpoint, config, optim=recipe.optim, device=picked),
             budget=budget,
             stop=stop,
-            position=Position(**state["position"]),
+            position=read_position(state, str(checkpoint.path)),
             step=checkpoint.step,
             saved_step=checkpoint.step,
             saved_s=budget.elapsed_s,

@@ -2,20 +2,25 @@
 
 The tables [model] [tokenizer] [corpus] [train] [optim] hold the fields of the five config classes;
 every field may be left out. A run folder says the same with its config.json and training.json, so
-`train --config RUN` repeats it. What overrides what: defaults < file < flags (`overlaid`).
+`train --config RUN` repeats it; so does a split that the doctor wrote. What overrides what:
+defaults < file < flags (`overlaid`).
 """
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from tinygpt.doctor.split import RUN_FILE
 from tinygpt.errors import ConfigError, did_you_mean
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.model_folder import read_config, read_json
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
-from tinygpt.run_folder import read_recipe
+from tinygpt.run_folder import read_environment, read_recipe
+from tinygpt.run_names import find_run, nearest_run
 from tinygpt.settings import from_dict, to_dict
 
 __all__ = ["TABLES", "RunFile", "check_table", "overlaid", "read_run_file", "read_toml"]
@@ -41,8 +46,12 @@ class RunFile:
     corpus: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
     optim: dict[str, Any] = field(default_factory=dict)
+    generation_config: GenerationConfig | None = None
+    """generation_config.json of an earlier run or a split; None where there is none."""
     start: str | None = None
     """Model to fine-tune; of the files only an earlier run says that."""
+    start_sha256: str | None = None
+    """Of its weights, where an earlier run says that too."""
     environment: dict[str, Any] = field(default_factory=dict)
     """environment.json of an earlier run; device, dtype and threads belong to repeating it."""
 
@@ -50,22 +59,22 @@ class RunFile:
 def read_run_file(name: str) -> RunFile:
     """Read a TOML file, or the settings of a run folder (or of the name of a run in `runs/`).
 
-    Every key and value is checked.
+    A split of the doctor's is such a folder, also where it holds a run.toml. Every key and value is
+    checked.
 
     Raises:
         ConfigError: no such file or run, unreadable TOML, an unknown table or key, a wrong value.
         CheckpointError: a folder that is no run.
     """
-    path = Path(name)
-    if not path.exists() and path.name == name and (Path("runs") / name).is_dir():
-        path = Path("runs") / name
-    if path.is_dir():
-        return _from_run(path)
-    if not path.is_file():
+    path = find_run(name)
+    if not os.path.exists(path):
         raise ConfigError(
-            f'config "{name}" is neither a TOML file nor a run folder; check the path'
+            f'config "{name}" does not exist{nearest_run(name)}; give a TOML file, a run folder or '
+            "the name of a run in runs/"
         )
-    return _from_toml(path)
+    if path.is_dir() and (path / RUN_FILE).is_file() and not (path / "training.json").exists():
+        path = path / RUN_FILE
+    return _from_run(path) if path.is_dir() else _from_toml(path)
 
 
 def overlaid(file: RunFile, flags: RunFile) -> RunFile:
@@ -99,26 +108,32 @@ def overlaid(file: RunFile, flags: RunFile) -> RunFile:
         corpus=flags.corpus or file.corpus,
         train=train | flags.train,
         optim=file.optim | flags.optim,
+        generation_config=file.generation_config,
         start=start,
+        start_sha256=None if flags.start else file.start_sha256,
         environment=file.environment,
     )
 
 
 def _from_run(folder: Path) -> RunFile:
-    recipe, environment = read_recipe(folder), folder / "environment.json"
+    recipe = read_recipe(folder)
     config, _ = read_config(folder)
     model = to_dict(config)
-    if recipe.start is None and recipe.tokenizer.tokenizer != "bpe":
-        for name in _FOLLOW_FROM_THE_TOKENIZER:  # the corpus is held to its hash anyway
+    for name in ("bos_token_id", "eos_token_id"):  # null in a split where nothing was said
+        if model[name] is None:
             del model[name]
+    if recipe.data and recipe.start is None and recipe.tokenizer.tokenizer != "bpe":
+        del model["vocab_size"]  # the tokenizer's; what was never trained may be mistaken in it
     return RunFile(
         model=model,
         tokenizer=to_dict(recipe.tokenizer),
         corpus=to_dict(recipe.corpus),
         train=asdict(recipe.train),
         optim=to_dict(recipe.optim),
+        generation_config=_generation_config(folder),
         start=recipe.start,
-        environment=read_json(environment) if environment.exists() else {},  # not in a split
+        start_sha256=recipe.start_sha256,
+        environment=read_environment(folder),
     )
 
 
@@ -148,7 +163,15 @@ def _from_toml(path: Path) -> RunFile:
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: {name} must be a table: write [{name}] above its keys")
         check_table(name, table, f"[{name}] of {path}")
-    return RunFile(**{name: data.get(name, {}) for name in TABLES})
+    sampling = _generation_config(path.parent) if path.name == RUN_FILE else None
+    return RunFile(**{name: data.get(name, {}) for name in TABLES}, generation_config=sampling)
+
+
+def _generation_config(folder: Path) -> GenerationConfig | None:
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return None
+    return GenerationConfig.from_dict(read_json(path), where=str(path))
 
 
 def check_table(

@@ -22,6 +22,7 @@ from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_json
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.run_log import METRICS, SAMPLES
+from tinygpt.run_names import RUNS, nearest_run
 from tinygpt.settings import from_dict, to_dict
 from tinygpt.tokenizer import Tokenizer
 from tinygpt.weights import write_safetensors
@@ -31,7 +32,7 @@ __all__ = [
     "Recipe",
     "create",
     "locked",
-    "next_run",
+    "read_environment",
     "read_recipe",
     "refuse_existing",
     "save_run",
@@ -57,7 +58,10 @@ class Recipe:
     corpus: CorpusConfig
     tokenizer: TokenizerConfig
     start: str | None
-    """Model that was fine-tuned ("from"); None for one trained from scratch."""
+    """Model that was fine-tuned ("from"): a folder's whole path, or a hub name with its commit;
+    None for one trained from scratch."""
+    start_sha256: str | None = None
+    """Of the weights of that model ("from_sha256")."""
     data: dict[str, int]
     """Sizes of the corpus and its parts."""
     version: str
@@ -69,6 +73,7 @@ class Recipe:
         return {
             **tables,
             "from": self.start,
+            "from_sha256": self.start_sha256,
             "data": self.data,
             "tinygpt_version": self.version,
         }
@@ -78,9 +83,14 @@ def read_recipe(folder: Path) -> Recipe:
     """Read a run's training.json.
 
     Raises:
-        CheckpointError: no run folder, or a file that is not ours.
+        CheckpointError: no such folder, no run folder, or a file that is not ours.
         ConfigError: an unknown key or an impossible value.
     """
+    if not os.path.exists(folder):
+        raise CheckpointError(
+            f"{folder} does not exist{nearest_run(str(folder))}; give a run folder, or its name "
+            f"in {RUNS}/"
+        )
     path = folder / "training.json"
     if not path.exists():
         raise CheckpointError(
@@ -96,17 +106,28 @@ def read_recipe(folder: Path) -> Recipe:
     return Recipe(
         **tables,
         start=data.get("from"),
+        start_sha256=data.get("from_sha256"),
         data=data.get("data") or {},  # a split that the doctor wrote was never trained
         version=str(data.get("tinygpt_version")),
     )
 
 
-def next_run(parent: Path = Path("runs")) -> Path:
-    """Return the next free name: runs/run-001, runs/run-002 ..."""
-    n = 1
-    while os.path.lexists(path := parent / f"run-{n:03d}"):
-        n += 1
-    return path
+def read_environment(folder: Path) -> dict[str, Any]:
+    """Read a run's environment.json; empty where there is none.
+
+    Raises:
+        CheckpointError: not readable, or threads, device or dtype of the wrong type.
+    """
+    path = folder / "environment.json"
+    if not path.exists():
+        return {}
+    data = read_json(path)
+    for key, kind in (("threads", int), ("device", str), ("dtype", str)):
+        if key in data and type(data[key]) is not kind:
+            raise CheckpointError(
+                f"{path}: {key} is {data[key]!r:.40}, not {kind.__name__}; mend or delete the file"
+            )
+    return data
 
 
 def refuse_existing(out: Path) -> None:

@@ -10,9 +10,12 @@ from typing import IO, Any
 from tinygpt.checkpoint import write_file
 from tinygpt.errors import MachineError
 
-__all__ = ["METRICS", "SAMPLES", "Lines", "last_evaluation"]
+__all__ = ["METRICS", "SAMPLES", "Lines", "last_evaluation", "last_losses"]
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+
+LAST_STEPS = 50
+"""Steps whose mean is the training loss at the end: one batch is too noisy."""
 
 
 def last_evaluation(folder: Path) -> dict[str, Any] | None:
@@ -24,20 +27,37 @@ def last_evaluation(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def last_losses(folder: Path) -> tuple[float, float] | None:
+    """Return training loss and val_loss at the end of a run, nats per token; None if unknown.
+
+    The training loss is the mean of the last steps: 50, but no more than a quarter of the run.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        lines = (folder / METRICS).read_text("utf-8").splitlines()
+        steps = [float(json.loads(line)["loss"]) for line in lines if '"step", "step"' in line]
+        evaluation = last_evaluation(folder)
+        if steps and evaluation is not None:
+            last = steps[-max(1, min(LAST_STEPS, len(steps) // 4)) :]
+            return sum(last) / len(last), float(evaluation["val_loss"])
+    return None
+
+
 class Lines:
     """A log of JSON Lines, metrics.jsonl or samples.jsonl: one object per event."""
 
     def __init__(self, path: Path, n_lines: int) -> None:
         """Open it for appending after the first n_lines; the others are cut off.
 
-        Lines after a checkpoint are written again by the resumed run.
+        Lines after a checkpoint are written again by the resumed run. `n_missing` counts those of
+        the first n_lines that are lost.
         """
-        self._path = path
+        self._path, self.name = path, path.name
+        self.n_missing = 0
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         if len(lines) != n_lines or not all(line.endswith(b"\n") for line in lines):
             kept = [line for line in lines[:n_lines] if line.endswith(b"\n")]
             write_file(path, b"".join(kept))
-            n_lines = len(kept)
+            self.n_missing, n_lines = n_lines - len(kept), len(kept)
         self.n_lines = n_lines
         with self._machine_errors():
             self._file: IO[str] = path.open("a", encoding="utf-8")

@@ -1,19 +1,21 @@
 """What a training run holds while it goes: its parts, where it stands, what it has found so far."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tinygpt.budget import Budget
 from tinygpt.data import Data
+from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.learner import Learner
 from tinygpt.model import GPT
 from tinygpt.nats import n_windows
 from tinygpt.run_folder import Recipe
+from tinygpt.settings import check_types, from_dict
 from tinygpt.tokenizer import Tokenizer
 
-__all__ = ["Position", "Run"]
+__all__ = ["Position", "Run", "read_position"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +44,23 @@ class Position:
             return False
         self.best_step, self.best_loss, self.n_without_better = step, monitor_loss, 0
         return True
+
+
+def read_position(state: Mapping[str, Any], where: str) -> Position:
+    """Return the position that a checkpoint's state holds.
+
+    Raises:
+        CheckpointError: another version's, or damaged.
+    """
+    try:
+        position = from_dict(Position, state["position"], "position")
+        check_types(position)
+    except (ConfigError, KeyError) as error:
+        raise CheckpointError(
+            f"{where}: state.json is not of this tinygpt ({error}); resume with the version that "
+            "made it (environment.json)"
+        ) from None
+    return position
 
 
 @dataclass(slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from tinygpt.budget import Budget
 from tinygpt.corpora import Corpus, load_corpus
 from tinygpt.data import prepare, with_monitor
 from tinygpt.device import environment, pick_device
-from tinygpt.errors import ConfigError
+from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.events import Event, Saved
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.language_model import LanguageModel
@@ -27,16 +27,12 @@ from tinygpt.measuring import prompts
 from tinygpt.model_config import ModelConfig
 from tinygpt.new_tokenizer import make_tokenizer
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
-from tinygpt.run_folder import (
-    Recipe,
-    create,
-    locked,
-    next_run,
-    refuse_existing,
-)
+from tinygpt.run_folder import Recipe, create, locked, refuse_existing
+from tinygpt.run_names import next_run
 from tinygpt.run_state import Run
 from tinygpt.text_files import Progress
 from tinygpt.tokenizer import Tokenizer
+from tinygpt.weights import weights_sha256
 
 __all__ = ["train"]
 
@@ -50,8 +46,10 @@ def train(
     *,
     optim_config: OptimConfig | None = None,
     tokenizer_config: TokenizerConfig | None = None,
+    generation_config: GenerationConfig | None = None,
     out: Path | str | None = None,
     start: LanguageModel | None = None,
+    start_sha256: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     threads: int = 0,
@@ -70,8 +68,11 @@ def train(
         corpus: a text, or the name of one.
         optim_config: None takes the defaults, with a learning rate of 5e-5 for fine-tuning.
         tokenizer_config: of a new model; with `start` its tokenizer is kept.
+        generation_config: how the model samples by default; None takes the defaults, with `start`
+            those of that model. bos and eos come from the architecture.
         out: the run folder; None takes the next free runs/run-NNN.
         start: a model to fine-tune.
+        start_sha256: what its weights must hash to (`weights_sha256`); None takes any.
         device, dtype, threads: as `pick_device`.
         clock: seconds; tests inject it.
         started_s: its reading when the verb began; None means now.
@@ -85,6 +86,7 @@ def train(
     Raises:
         ConfigError: impossible or contradictory settings, or `out` exists; while training: the
             loss is not finite.
+        CheckpointError: weights of `start` that are not those expected.
         DataError: a corpus too short for one window.
         TokenizerError: a character of the corpus or of a sample prompt that the tokenizer lacks.
         ContextError: a sample prompt longer than the context.
@@ -113,6 +115,7 @@ def train(
     folder = next_run() if out is None else Path(out)
     refuse_existing(folder)
     picked = pick_device(device, dtype, threads)
+    start_sha256 = _checked_start(start, start_sha256)
     data = prepare(text, tokenizer, train_config.block_size, tell)
     if train_config.monitored:
         data = with_monitor(data, train_config.block_size)
@@ -123,16 +126,17 @@ def train(
         tokenizer=TokenizerConfig(tokenizer=tokenizer.kind)
         if start is not None
         else tokenizer_config or TokenizerConfig(),
-        start=None if start is None else start.name,
+        start=None if start is None else _origin(start),
+        start_sha256=start_sha256,
         data=data.counts,
         version=__version__,
     )
     if start is None:
         model = new_model(config, train_config.seed)
-        generation_config = GenerationConfig()
     else:
         model = trainable(config, start.model.state_dict())
-        generation_config = start.generation_config
+    if generation_config is None:
+        generation_config = GenerationConfig() if start is None else start.generation_config
     run = Run(
         folder=folder,
         recipe=recipe,
@@ -150,6 +154,27 @@ def train(
         )
     recorded = {**environment(picked), "corpus_source": text.source}
     return _begin(run, generation_config, recorded)
+
+
+def _origin(start: LanguageModel) -> str:
+    """Return by what a fine-tuned model's start is found again, from wherever."""
+    if start.path is None:
+        return start.name
+    if start.commit is None:
+        return str(start.path.resolve())
+    return f"{start.name.partition('@')[0]}@{start.commit}"
+
+
+def _checked_start(start: LanguageModel | None, expected: str | None) -> str | None:
+    if start is None or start.path is None:
+        return None
+    found = weights_sha256(start.path)
+    if expected is not None and found != expected:
+        raise CheckpointError(
+            f"the weights of {start.name} have changed since: their sha256 is {found}, the run "
+            f"began with {expected}; bring the old ones back, or name the model with --from"
+        )
+    return found
 
 
 def _within(budget: Budget, progress: Progress | None) -> Progress:

@@ -6,6 +6,7 @@ first used. Writing goes to a temporary name, is flushed to the disk, and then r
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import warnings
@@ -20,7 +21,13 @@ from safetensors.numpy import save_file
 
 from tinygpt.errors import CheckpointError, MachineError
 
-__all__ = ["read_pickle", "read_safetensors", "read_weights", "write_safetensors"]
+__all__ = [
+    "read_pickle",
+    "read_safetensors",
+    "read_weights",
+    "weights_sha256",
+    "write_safetensors",
+]
 
 MAX_HEADER_BYTES = 100 * 1000 * 1000
 """The limit of the safetensors format."""
@@ -117,6 +124,28 @@ def read_pickle(path: Path, *, allow_pickle: bool) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not a plain state_dict of tensors: {reason}; save it anew as one"
         ) from None
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return what tells a model folder's weights from others: 64 lower-case hex digits.
+
+    Of one weight file that is its SHA-256; of several, that of their names and SHA-256 sums.
+
+    Raises:
+        CheckpointError: a file that can't be read.
+    """
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
+    sums = []
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                sums.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from None
+    if len(sums) == 1:
+        return sums[0]
+    named = "".join(f"{path.name} {digest}\n" for path, digest in zip(files, sums, strict=True))
+    return hashlib.sha256(named.encode()).hexdigest()
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:

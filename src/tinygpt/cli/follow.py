@@ -1,6 +1,6 @@
 """A training run shown from its first event to its end: what train, resume and demo share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tinygpt.cli import console
@@ -24,13 +24,19 @@ class Followed:
     """0, or 130 or 143 if a signal stopped it."""
 
 
-def follow(begin: Callable[[Stop, Progress], Iterable[Event]], quiet: bool) -> Followed:
+def follow(
+    begin: Callable[[Stop, Progress], Iterable[Event]],
+    quiet: bool,
+    announce: Callable[[], None] = lambda: None,
+) -> Followed:
     """Run a training to its end, with its progress and its outcome on stderr.
 
     Args:
         begin: starts it, with the flag that Ctrl-C and SIGTERM set, and what shows how far a large
             text is encoded.
         quiet: show only how to go on after a signal.
+        announce: says what is about to happen; called with the first event, when nothing that
+            `begin` refuses is left.
     """
     saved: Saved | None = None
     final: Evaluated | None = None
@@ -43,7 +49,7 @@ def follow(begin: Callable[[Stop, Progress], Iterable[Event]], quiet: bool) -> F
                 tell(what, share)
 
             events = begin(stop, encoding)
-        for event in progress_for_training(events, quiet):
+        for event in progress_for_training(_announced(events, announce), quiet):
             if isinstance(event, Saved):
                 saved = event
             elif isinstance(event, Evaluated) and event.final:
@@ -64,3 +70,10 @@ def follow(begin: Callable[[Stop, Progress], Iterable[Event]], quiet: bool) -> F
         console.say(bits, quiet=quiet)
     console.say(f"done in {duration(saved.elapsed_s)}, saved in {saved.path}", quiet=quiet)
     return Followed(saved, final, 0)
+
+
+def _announced(events: Iterable[Event], announce: Callable[[], None]) -> Iterator[Event]:
+    for n, event in enumerate(events):
+        if n == 0:
+            announce()
+        yield event

@@ -23,7 +23,7 @@ from tinygpt.settings import field_docs
 __all__ = ["MODEL", "PLACE", "TEXTS", "Flags", "Verb", "add", "byte_count", "common", "flag_name"]
 
 
-class _Place(click.ParamType):
+class _Place(click.ParamType[str]):
     """A text that a shell completes as a path, or to one of some names."""
 
     name = "text"

@@ -53,6 +53,8 @@ def progress_for_training(events: Iterable[E], quiet: bool = False) -> Iterator[
                     console.say(f"{event.progress:4.0%}  {_step_text(event)}", quiet=quiet)
             elif isinstance(event, Evaluated):
                 console.say(_evaluated_text(event), quiet=quiet)
+                if event.warning:
+                    console.say(event.warning, quiet=quiet)
             elif isinstance(event, Sampled):
                 for line in _sampled_lines(event):
                     console.say(line, quiet=quiet)

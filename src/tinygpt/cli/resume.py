@@ -1,7 +1,5 @@
 """`tinygpt resume RUN`: go on with a run from its newest checkpoint."""
 
-from pathlib import Path
-
 import click
 
 from tinygpt.cli import console, options
@@ -35,17 +33,18 @@ def command(
     from tinygpt.cli.follow import follow
     from tinygpt.corpora import load_corpus
     from tinygpt.device import pick_as_recorded
-    from tinygpt.model_folder import read_json
     from tinygpt.resuming import resume
-    from tinygpt.run_folder import read_recipe
+    from tinygpt.run_folder import read_environment, read_recipe
+    from tinygpt.run_names import find_run
 
-    folder = Path(run)
-    if not folder.exists() and folder.name == run and (Path("runs") / run).is_dir():
-        folder = Path("runs") / run
+    folder = find_run(run)
     recipe = read_recipe(folder)
-    picked = pick_as_recorded(read_json(folder / "environment.json"), device, dtype, threads)
-    console.say(f"run     {folder}, on {recipe.corpus.corpus}", quiet=quiet)
-    console.say(f"device  {picked.why}", quiet=quiet)
+    picked = pick_as_recorded(read_environment(folder), device, dtype, threads)
+
+    def announce() -> None:
+        console.say(f"run     {folder}, on {recipe.corpus.corpus}", quiet=quiet)
+        console.say(f"device  {picked.why}", quiet=quiet)
+
     ended = follow(
         lambda stop, tell: resume(
             folder,
@@ -58,6 +57,7 @@ def command(
             progress=tell,
         ),
         quiet,
+        announce,
     )
     if ended.exit_code == 0:
         path = console.word(str(folder))

@@ -38,7 +38,7 @@ def stoppable() -> Iterator[Stop]:
         if stop():
             raise SystemExit(128 + number)
         stop.signal_number = number
-        console.say("stopping after this step; once more ends at once, without saving")
+        console.say("stopping as soon as all is safe; once more ends at once, without saving")
 
     before = {n: signal.signal(n, asked) for n in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from tinygpt.cli import console, options
-from tinygpt.errors import ConfigError
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 
@@ -77,7 +76,8 @@ def command(
     """
     from tinygpt.cli.progress import working
     from tinygpt.device import differences, environment, pick_as_recorded
-    from tinygpt.run_folder import next_run, refuse_existing
+    from tinygpt.run_folder import refuse_existing
+    from tinygpt.run_names import next_run
 
     settings = _settings(flags, config, start, dropout)
     _check(settings)
@@ -86,9 +86,6 @@ def command(
     with working(quiet) as tell:
         corpus = _corpus(settings, tell)
     where = pick_as_recorded(settings.environment, device, dtype, threads)
-    if settings.environment:
-        for line in differences(settings.environment, environment(where)):
-            console.say(line, quiet=quiet)
     lm = None
     if settings.start is not None:
         from tinygpt.opening import load
@@ -96,7 +93,12 @@ def command(
         lm = load(settings.start, device="cpu", allow_pickle=allow_pickle)
     model_config = _model_config(settings, corpus, lm)
     train_config = _train_config(settings)
-    _announce(corpus, model_config, train_config, folder, lm, where.why, quiet)
+
+    def announce() -> None:
+        if settings.environment:
+            for line in differences(settings.environment, environment(where)):
+                console.say(line, quiet=quiet)
+        _announce(corpus, model_config, train_config, folder, lm, where.why, quiet)
 
     from tinygpt.cli.follow import follow
     from tinygpt.training import train
@@ -108,8 +110,10 @@ def command(
             corpus,
             optim_config=_optim_config(settings),
             tokenizer_config=None if lm else TokenizerConfig(**settings.tokenizer),
+            generation_config=settings.generation_config,
             out=folder,
             start=lm,
+            start_sha256=settings.start_sha256,
             device=str(where.device),
             dtype=str(where.dtype).removeprefix("torch."),
             threads=where.threads,
@@ -118,6 +122,7 @@ def command(
             progress=tell,
         ),
         quiet,
+        announce,
     )
     if ended.exit_code == 0:
         _suggest(folder, corpus, quiet)
@@ -151,7 +156,8 @@ def _check(settings: "RunFile") -> None:
     CorpusConfig(**settings.corpus)
     TokenizerConfig(**settings.tokenizer)
     if settings.start is None:
-        replace(PRESETS["tinygpt"], **settings.model)
+        roomy = {"vocab_size": PRESETS["gpt2"].vocab_size}  # it may follow from the tokenizer
+        replace(PRESETS["tinygpt"], **roomy | settings.model)
 
 
 def _train_config(settings: "RunFile") -> TrainConfig:
@@ -185,18 +191,11 @@ def _model_config(settings: "RunFile", corpus: "Corpus", lm: "LanguageModel | No
     """Return the architecture; what follows from the tokenizer is filled in."""
     if lm is not None:
         return ModelConfig(**settings.model) if settings.model else lm.config
-    from tinygpt.new_tokenizer import settled_fields
+    from tinygpt.new_tokenizer import settle
 
     kind = TokenizerConfig(**settings.tokenizer).tokenizer
-    settled = settled_fields(kind, corpus)
-    for name, value in settled.items():
-        if settings.model.get(name, value) != value:
-            raise ConfigError(
-                f'{name}={settings.model[name]} was given, but tokenizer "{kind}" makes it '
-                f"{value}; leave {name} out"
-            )
-    given = {"vocab_size": DEFAULT_VOCAB_SIZE} | settings.model
-    return replace(PRESETS["tinygpt"], **given | settled)
+    given = {"vocab_size": DEFAULT_VOCAB_SIZE} | settle(settings.model, kind, corpus)
+    return replace(PRESETS["tinygpt"], **given)
 
 
 def _announce(
