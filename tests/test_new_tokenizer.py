@@ -11,7 +11,7 @@ import pytest
 from tinygpt.corpora import Corpus, load_corpus
 from tinygpt.errors import ConfigError, DataError, MachineError
 from tinygpt.model_config import ModelConfig
-from tinygpt.new_tokenizer import make_tokenizer, settled_fields
+from tinygpt.new_tokenizer import make_tokenizer, settle, settled_fields
 from tinygpt.opening import load
 from tinygpt.resuming import resume
 from tinygpt.run_config import TOKENIZERS, TokenizerConfig, TrainConfig
@@ -147,3 +147,17 @@ def test_sizes_that_can_not_be_are_refused(tiny_config: ModelConfig, tmp_path: P
         with pytest.raises(error, match=message):
             train(config, SETTINGS, corpus_of(TEXT), tokenizer_config=chosen, out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_size_that_is_not_the_tokenizers_is_refused_with_the_mend() -> None:
+    corpus = corpus_of("abc")
+    assert settle({"n_layer": 2}, "char", corpus) == {"n_layer": 2, "vocab_size": 3}
+    assert settle({"vocab_size": 300}, "bpe", corpus) == {"vocab_size": 300}
+    message = (
+        r'vocab_size=65 was given, but tokenizer "char" makes it 3 on .*65 is that of the corpus '
+        r"tinyshakespeare\); leave vocab_size out, or give --vocab-size 3"
+    )
+    with pytest.raises(ConfigError, match=message):
+        settle({"vocab_size": 65}, "char", corpus)
+    with pytest.raises(ConfigError, match=r'"gpt2" makes it 50256; leave eos_token_id out$'):
+        settle({"eos_token_id": 1}, "gpt2", corpus)

@@ -26,6 +26,7 @@ from tinygpt.errors import (
 )
 from tinygpt.evaluate import evaluate
 from tinygpt.events import Evaluated, Resumed, Sampled, Saved, Step
+from tinygpt.generation_config import GenerationConfig
 from tinygpt.learner import Learner, new_model
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
@@ -389,6 +390,14 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(config, settings, tmp
 
 
 # --- stopping and going on
+
+
+def test_a_new_model_samples_as_asked_for(config, settings, tmp_path):
+    config = dataclasses.replace(config, eos_token_id=1)
+    sampling = GenerationConfig(temperature=0.7, top_k=20, eos_token_id=3)
+    run(config, settings, tmp_path / "r", generation_config=sampling)
+    found = load(tmp_path / "r", device="cpu").generation_config
+    assert found == dataclasses.replace(sampling, eos_token_id=1)  # the architecture's
 
 
 @pytest.fixture

@@ -4,18 +4,20 @@ The kind settles fields of the architecture too: a vocabulary is as large as it 
 a BPE trained here, whose size is chosen (`ModelConfig.vocab_size`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tinygpt.bpe import train_bpe
 from tinygpt.corpora import Corpus
 from tinygpt.data import TRAINING_SHARE
+from tinygpt.errors import ConfigError
 from tinygpt.hub import gpt2_vocabulary
 from tinygpt.model_config import PRESETS
 from tinygpt.text_files import Progress
 from tinygpt.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 from tinygpt.tokenizer_file import load_tokenizer
 
-__all__ = ["make_tokenizer", "settled_fields"]
+__all__ = ["make_tokenizer", "settle", "settled_fields"]
 
 
 def settled_fields(kind: str, corpus: Corpus) -> dict[str, int | None]:
@@ -28,6 +30,27 @@ def settled_fields(kind: str, corpus: Corpus) -> dict[str, int | None]:
         gpt2 = PRESETS["gpt2"]
         return {n: getattr(gpt2, n) for n in ("vocab_size", "bos_token_id", "eos_token_id")}
     return {}
+
+
+def settle(given: Mapping[str, Any], kind: str, corpus: Corpus) -> dict[str, Any]:
+    """Return fields of ModelConfig that were given, with those that a kind of tokenizer settles.
+
+    Raises:
+        ConfigError: one that was given contradicts the tokenizer.
+    """
+    settled = settled_fields(kind, corpus)
+    for name, value in settled.items():
+        if (other := given.get(name, value)) == value:
+            continue
+        on = f" on {corpus.title}" if kind == "char" else ""
+        if on and other == PRESETS["tinygpt"].vocab_size:
+            on += f" ({other} is that of the corpus tinyshakespeare)"
+        mend = f", or give --vocab-size {value}" if name == "vocab_size" else ""
+        raise ConfigError(
+            f'{name}={other} was given, but tokenizer "{kind}" makes it {value}{on}; leave {name} '
+            f"out{mend}"
+        )
+    return {**given, **settled}
 
 
 def make_tokenizer(
