@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.test_training import CORPUS, corpus_of, prose
 
-from tinygpt import model_report, rung_measuring
+from tinygpt import model_report, new_tokenizer, rung_measuring
 from tinygpt.checkpoint import load_newest
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
 from tinygpt.ladder import climb
@@ -208,6 +208,24 @@ def test_without_the_hub_weights_are_missing_and_nothing_is_made_up(
     again = climbed(tmp_path / "l", changes)
     assert again.rungs[0] == ladder.rungs[0]
     assert all(rung.quality is not None for rung in again.rungs)
+
+
+def test_without_a_vocabulary_the_sizes_are_still_known(tmp_path, local, monkeypatch) -> None:
+    def unreachable():
+        raise MachineError("the vocabulary can't be had")
+
+    monkeypatch.setattr(new_tokenizer, "gpt2_vocabulary", unreachable)
+    small = {"vocab_size": 260, "bos_token_id": None, "eos_token_id": None}
+    monkeypatch.setitem(PRESETS, "gpt2", dataclasses.replace(PRESETS["gpt2"], **small))
+    gpt2 = Change(name="gpt2", given=RunFile(tokenizer={"tokenizer": "gpt2"}))
+    _, rung = climbed(tmp_path / "l", (CHANGES[0], gpt2)).rungs
+    assert rung.missing == rung.decode_missing == "the vocabulary can't be had"
+    assert rung.cost.n_params > 0
+    assert rung.quality is rung.pace is rung.cost.flops_per_byte is None
+    monkeypatch.setattr(new_tokenizer, "gpt2_vocabulary", lambda: local)
+    _, rung = climbed(tmp_path / "l", (CHANGES[0], gpt2)).rungs
+    assert rung.quality is not None  # here by now, so it was measured again
+    assert rung.missing is None
 
 
 def test_a_model_that_is_not_there_is_refused_before_anything(tmp_path) -> None:
