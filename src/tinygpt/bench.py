@@ -23,7 +23,7 @@ from tinygpt.errors import DataError
 from tinygpt.language_model import LanguageModel
 from tinygpt.torch_session import TorchSession
 
-__all__ = ["Measured", "Speed", "Spread", "measure", "measure_speeds"]
+__all__ = ["Measured", "Speed", "Spread", "measure", "measure_speeds", "time_loads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +111,28 @@ def measure(
     on_cuda = device.type == "cuda"
     costs = account(lm.config)
     peak = _peak_memory_bytes()  # before the model is opened again beside itself
-    seconds = []
-    for _ in range(n_loads if lm.missing_weights is None else 0):
-        began_s = clock()
-        reopen()
-        seconds.append(clock() - began_s)
+    can_reopen = lm.missing_weights is None
     return Measured(
         speed=speed,
         start_up_s=start_up_s,
-        load_s=Spread.of(seconds) if seconds else None,
+        load_s=time_loads(reopen, n_loads, clock) if can_reopen else None,
         peak_memory_bytes=peak,
         peak_device_bytes=torch.cuda.max_memory_allocated(device) if on_cuda else None,
         weights_bytes=costs.weights_bytes,
         kv_cache_bytes=costs.kv_cache_bytes,
     )
+
+
+def time_loads(
+    reopen: Callable[[], object], n: int, clock: Callable[[], float] = time.perf_counter
+) -> Spread:
+    """Open a model again, n times; the seconds that takes, its files warm."""
+    seconds = []
+    for _ in range(n):
+        began_s = clock()
+        reopen()
+        seconds.append(clock() - began_s)
+    return Spread.of(seconds)
 
 
 def measure_speeds(

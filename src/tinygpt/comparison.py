@@ -1,12 +1,11 @@
 """Models side by side, in the same units and on the same bytes: one `Comparison`.
 
-Rules (docs/measuring.md): every model scores the identical bytes behind the same unscored prefix;
-quality is in bits per byte of the original text; speed in bytes per second; what can't be measured
-is None with the reason beside it, never a guess. A Comparison is plain data: report/ draws it.
+The rules (rules.py, docs/measuring.md): identical bytes behind the same unscored prefix, bits per
+byte of the original text, speed in bytes per second; what can't be measured is None with the reason
+beside it, never a guess. A Comparison is plain data: report/ draws it.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import platform
@@ -20,42 +19,25 @@ import torch
 
 import tinygpt
 from tinygpt.bench import Speed, measure_speeds
-from tinygpt.border import REACH_BYTES, align
+from tinygpt.border import align
+from tinygpt.checkpoint import write_file
+from tinygpt.column import Setting, report_on
+from tinygpt.config_keys import ConfigKey, config_files, config_keys
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.language_model import LanguageModel
 from tinygpt.model_folder import read_json
-from tinygpt.model_report import (
-    Architecture,
-    ModelReport,
-    Progress,
-    known_to_all,
-    open_model,
-    report_on,
-)
+from tinygpt.model_report import Architecture, ModelReport, known_to_all, open_model
+from tinygpt.quality import Progress, Scoring, score_all
+from tinygpt.rules import rules
 from tinygpt.run_config import SCORED_BYTES
-from tinygpt.samples import SAMPLE_TEMPERATURE
+from tinygpt.scored_text import ScoredText, scored_text
 from tinygpt.texts import Text, held_out_text, own_text, python_docs
+from tinygpt.training_text import TrainingText, read_training_texts, yardsticks
 
-__all__ = ["Comparison", "ScoredText", "compare", "default_texts"]
+__all__ = ["Comparison", "compare", "default_texts"]
 
 SCHEMA_VERSION = 1
 """Of comparison.json: fields are added under it, never renamed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredText:
-    """A text that every model scored."""
-
-    name: str
-    source: str
-    n_bytes: int
-    n_characters: int
-    sha256: str
-    """Of the scored bytes."""
-    prefix_bytes: int
-    """Unscored bytes right before them, the same for every model."""
-    common_border: bool
-    """False if some model has no token that begins where the scored bytes do (border.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +53,10 @@ class Comparison:
     """Name (`corpus`) and sha256 of what the first run was trained on."""
     texts: tuple[ScoredText, ...]
     models: tuple[ModelReport, ...]
+    yardsticks_from: str | None
+    """The model whose training text taught the yardsticks; None if nothing did."""
+    config_keys: tuple[ConfigKey, ...]
+    """Every key of the models' files, the differing ones first."""
     rules: tuple[str, ...]
     """The rules that were applied, in words."""
 
@@ -81,6 +67,12 @@ class Comparison:
     def to_json(self) -> str:
         """Return comparison.json."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_html(self, path: Path | str) -> None:
+        """Write the report, one self-contained HTML file; MachineError if the disk refuses."""
+        from tinygpt.report import comparison_page  # a floor up: only for who wants it
+
+        write_file(Path(path), comparison_page(self).encode())
 
     def __repr__(self) -> str:
         """Name the models and the texts."""
@@ -131,53 +123,102 @@ def compare(
     if not models:
         raise ConfigError("no model to compare: give at least one")
     say = progress or (lambda what, share: None)
-    opened = [open_model(str(m)) if isinstance(m, str | Path) else m for m in models]
-    if texts is None:
-        chosen = default_texts(opened, n_bytes)
-    else:
-        chosen = [
-            own_text(text, n_bytes, name=f"text {i}") if isinstance(text, str) else text
-            for i, text in enumerate(texts, 1)
-        ]
+    opened = _distinct([open_model(str(m)) if isinstance(m, str | Path) else m for m in models])
+    chosen = default_texts(opened, n_bytes) if texts is None else _own(texts, n_bytes)
     if not chosen:
         raise DataError("no text to compare on: give at least one")
     tokenizers = [m.tokenizer for m in opened if m.tokenizer is not None]
     placed = [align(text, tokenizers) for text in chosen]
     chosen = [text for text, _ in placed]
-    complete = [m for m in opened if isinstance(m, LanguageModel)]
+    lms = [m for m in opened if isinstance(m, LanguageModel)]
     say("speed", 0.0)
-    speed_of = _speeds(complete, known_to_all(chosen[0].text, tokenizers))
-    reports = [
-        report_on(
-            m,
-            chosen,
-            speed_of.get(id(m), m.missing_weights or ""),
-            escape_unknown,
-            _Share(say, i, len(opened)),
-        )
-        for i, m in enumerate(opened)
-    ]
+    speed_of = _speeds(lms, known_to_all(chosen[0].text, tokenizers))
+    say("training texts", 0.05)
+    trained_on = read_training_texts(lms)
+    teacher = next((n for n, t in trained_on.items() if isinstance(t, TrainingText)), None)
+    taught_by = None if teacher is None else trained_on[teacher]
+    scored, scorings = _score(lms, placed, taught_by, escape_unknown, _Share(say, 0.1, 0.6))
+    setting = Setting(
+        texts=chosen,
+        scorings=scorings,
+        yardsticks=scored[0].yardsticks,
+        escape_unknown=escape_unknown,
+    )
+    reports = []
+    for i, m in enumerate(opened):
+        speed = speed_of.get(id(m), m.missing_weights or "")
+        share = _Share(say, 0.7 + 0.3 * i / len(opened), 0.3 / len(opened))
+        reports.append(report_on(m, setting, speed, trained_on.get(m.name), share))
     return Comparison(
         tinygpt_version=tinygpt.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=_machine(),
-        corpus=_corpus(complete),
-        texts=tuple(_scored(*pair) for pair in placed),
+        corpus=_corpus(lms),
+        texts=tuple(scored),
         models=tuple(reports),
-        rules=_rules(escape_unknown),
+        yardsticks_from=teacher,
+        config_keys=config_keys([config_files(_folder(m), m.config) for m in opened]),
+        rules=rules(reports, scorings, escape_unknown),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """Progress of one model out of several."""
+    """Progress of a part of the work."""
 
     say: Progress
-    index: int
-    n: int
+    begin: float
+    width: float
 
     def __call__(self, what: str, share: float) -> None:
-        self.say(what, 0.1 + 0.9 * (self.index + share) / self.n)
+        self.say(what, self.begin + self.width * share)
+
+
+def _score(
+    lms: Sequence[LanguageModel],
+    placed: Sequence[tuple[Text, bool]],
+    taught_by: TrainingText | str | None,
+    escape_unknown: bool,
+    say: Progress,
+) -> tuple[list[ScoredText], list[Scoring]]:
+    """Score each text by every model that has its weights, and by the yardsticks."""
+    real = [lm for lm in lms if lm.missing_weights is None]
+    scored, scorings = [], []
+    for i, (text, common_border) in enumerate(placed):
+        share = _Share(say, i / len(placed), 0.8 / len(placed))
+        scoring = score_all(real, text, escape_unknown=escape_unknown, say=share)
+        share(f"yardsticks on {text.name}", 1.0)
+        known = yardsticks(text, taught_by)
+        scored.append(scored_text(text, common_border, scoring, known))
+        scorings.append(scoring)
+    return scored, scorings
+
+
+def _own(texts: Sequence[Text | str], n_bytes: int | None) -> list[Text]:
+    return [
+        own_text(text, n_bytes, name=f"text {i}") if isinstance(text, str) else text
+        for i, text in enumerate(texts, 1)
+    ]
+
+
+def _distinct(
+    models: Sequence[LanguageModel | Architecture],
+) -> list[LanguageModel | Architecture]:
+    """Return the models, a number behind a name that another one has already."""
+    taken: set[str] = set()
+    named = []
+    for model in models:
+        name, n = model.name, 1
+        while name in taken:
+            n += 1
+            name = f"{model.name} ({n})"
+        taken.add(name)
+        named.append(model if name == model.name else dataclasses.replace(model, name=name))
+    return named
+
+
+def _folder(model: LanguageModel | Architecture) -> Path | None:
+    return model.path if isinstance(model, LanguageModel) else None
 
 
 def _speeds(models: Sequence[LanguageModel], text: str) -> dict[int, Speed | str]:
@@ -197,18 +238,6 @@ def _corpus(models: Sequence[LanguageModel]) -> dict[str, Any] | None:
     return None
 
 
-def _scored(text: Text, common_border: bool) -> ScoredText:
-    return ScoredText(
-        name=text.name,
-        source=text.described,
-        n_bytes=len(text.text.encode()),
-        n_characters=len(text.text),
-        sha256=hashlib.sha256(text.text.encode()).hexdigest(),
-        prefix_bytes=len(text.prefix.encode()),
-        common_border=common_border,
-    )
-
-
 def _machine() -> dict[str, Any]:
     return {
         "system": platform.system(),
@@ -218,25 +247,3 @@ def _machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-
-
-def _rules(escape_unknown: bool) -> tuple[str, ...]:
-    unknown = (
-        "a character outside a character model's vocabulary is paid for by an escape code of "
-        "probability 1/(training characters + 1) plus 8 bits per UTF-8 byte"
-        if escape_unknown
-        else "a character outside a character model's vocabulary is refused"
-    )
-    return (
-        "every model scores the same bytes (sha256 and count above), each byte once",
-        "bits per byte = total bits / UTF-8 bytes of the original text; sums in float64",
-        "each model uses its own full context; windows move on by half of it",
-        "the text before the scored bytes is shown to every model and scored for none; the border "
-        f"between them is moved on, at most {REACH_BYTES} bytes, to the start of a word, where a "
-        "token starts in every tokenizer",
-        unknown,
-        "speed in bytes of text per second, batch 1, models timed in turn, median of the rounds",
-        f"samples are drawn at temperature {SAMPLE_TEMPERATURE}, which is not comparable across "
-        "vocabularies; quality is measured at temperature 1",
-        "models trained on web text have probably seen public texts before",
-    )

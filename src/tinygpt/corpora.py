@@ -55,6 +55,12 @@ class Corpus:
         return (self.path.name if self.path else "") or self.name
 
     @property
+    def public(self) -> bool:
+        """Whether it is a named corpus, which models trained on web text have probably seen."""
+        known = (_TINYSHAKESPEARE_SHA256, _SHAKESPEARE_SHA256)
+        return self.path is None or self.sha256 in known
+
+    @property
     def n_bytes(self) -> int:
         """Length of the text in UTF-8."""
         text = self.text

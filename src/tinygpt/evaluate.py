@@ -43,6 +43,9 @@ class Evaluation:
     """Characters that the tokenizer lacks, paid for by the escape code."""
     unknown_nats: float
     """What the unknown characters cost, part of total_nats."""
+    escape_share: float
+    """Share of total_nats that the escape code is: the unknown characters, and the little that
+    every known one costs more because of it."""
     context: int
     """Longest context in tokens, the scored token's own position included."""
     stride: int
@@ -146,6 +149,7 @@ def evaluate(
         n_tokens=len(ids),
         n_unknown=len(goal.unknown_nats),
         unknown_nats=unknown_nats,
+        escape_share=(total - model_nats) / total if total else 0.0,
         context=context,
         stride=stride,
         prefix_bytes=_byte_length(tokenizer, prefix_ids) if not start else 0,

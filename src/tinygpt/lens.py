@@ -20,8 +20,8 @@ from tinygpt.checkpoint import write_file
 from tinygpt.comparison import default_texts
 from tinygpt.errors import ConfigError, MachineError
 from tinygpt.language_model import LanguageModel
-from tinygpt.model_report import Progress
 from tinygpt.opening import load
+from tinygpt.quality import Progress
 from tinygpt.run_config import LENS_BYTES
 from tinygpt.surprisal import Token, View, view
 from tinygpt.texts import Text, own_text

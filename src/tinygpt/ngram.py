@@ -5,6 +5,7 @@ cost. An n-gram of at most 8 bytes is one 64-bit integer: the counts are sorted 
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ def ngram_nats(train: bytes, prefix: bytes, text: bytes, order: int) -> _Floats:
     return -np.log(last)
 
 
+@lru_cache(maxsize=2)  # several texts are compared after one training text
 def choose_order(train: bytes) -> int:
     """Return the order, 2 or more, that predicts a training text's last 2% best from its rest."""
     n = len(train) - len(train) // MONITOR_SHARE

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from tinygpt.errors import TinyGPTError
 from tinygpt.language_model import LanguageModel
+from tinygpt.memorisation import Overlap
 from tinygpt.texts import Text
+from tinygpt.training_text import TrainingText, copies
 
 __all__ = ["SAMPLE_CHARACTERS", "SAMPLE_SEEDS", "SAMPLE_TEMPERATURE", "Sample", "draw_samples"]
 
@@ -26,15 +28,20 @@ class Sample:
     temperature: float
     text: str | None
     missing: str | None
+    copied: Overlap | None
+    """What it shares with the model's training text; None where that is not known."""
 
 
-def draw_samples(lm: LanguageModel | None, missing: str | None, text: Text) -> tuple[Sample, ...]:
+def draw_samples(
+    lm: LanguageModel | None, missing: str | None, text: Text, training: TrainingText | None = None
+) -> tuple[Sample, ...]:
     """Continue the last lines before the scored text, the same way for every model.
 
     Args:
         lm: the model; None where it could not be opened.
         missing: why it can't write; None where it can.
         text: what was scored.
+        training: what the model was trained on; None where that is not known.
     """
     lines = (text.prefix[-200:] or text.text[:80]).splitlines(keepends=True)
     prompt = "".join(lines[-2:])[-64:]
@@ -53,6 +60,7 @@ def draw_samples(lm: LanguageModel | None, missing: str | None, text: Text) -> t
                 temperature=SAMPLE_TEMPERATURE,
                 text=written,
                 missing=why,
+                copied=copies(written, training),
             )
         )
     return tuple(samples)

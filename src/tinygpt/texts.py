@@ -4,7 +4,7 @@ One rule for every verb (docs/measuring.md): before the held-out part of a corpu
 its training part; of a text of one's own the first line, at most 256 bytes, is the prefix.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinygpt.corpora import Corpus, load_corpus
@@ -22,6 +22,7 @@ __all__ = [
     "held_out_text",
     "own_text",
     "python_docs",
+    "run_corpus",
     "text_file",
 ]
 
@@ -46,6 +47,8 @@ class Text:
     """One line: where it came from."""
     rest: str = ""
     """What follows the scored text: there for a border that has to move on (border.py)."""
+    public: bool = False
+    """Of a named corpus, which models trained on web text have probably seen."""
 
     @property
     def described(self) -> str:
@@ -57,14 +60,19 @@ class Text:
 
 
 def own_text(
-    text: str, n_bytes: int | None = None, *, name: str = "text", source: str = "a text of your own"
+    text: str,
+    n_bytes: int | None = None,
+    *,
+    name: str = "text",
+    source: str = "a text of your own",
+    public: bool = False,
 ) -> Text:
     """Prepare a text: its first line becomes the prefix, unless nothing would be left to score.
 
     Args:
         text: the whole text.
         n_bytes: score at most so many UTF-8 bytes, whole characters only; None scores all.
-        name, source: for the reports.
+        name, source, public: for the reports.
 
     Raises:
         DataError: an empty text.
@@ -76,7 +84,10 @@ def own_text(
     prefix = first_bytes(line + newline, FIRST_LINE_BYTES)
     if len(prefix) == len(text):
         prefix = ""
-    return _cut(name, text[len(prefix) :], prefix, n_bytes, source)
+    return _cut(
+        Text(name=name, text=text[len(prefix) :], prefix=prefix, source=source, public=public),
+        n_bytes,
+    )
 
 
 def text_file(path: str | Path, n_bytes: int | None = None) -> Text:
@@ -87,7 +98,9 @@ def text_file(path: str | Path, n_bytes: int | None = None) -> Text:
         MachineError: the file can't be read now.
     """
     corpus = load_corpus(str(path))
-    return own_text(corpus.part(0), n_bytes, name=corpus.title, source=corpus.source)
+    return own_text(
+        corpus.part(0), n_bytes, name=corpus.title, source=corpus.source, public=corpus.public
+    )
 
 
 def python_docs(n_bytes: int | None = None) -> Text:
@@ -108,23 +121,34 @@ def held_out_text(run: Path, n_bytes: int | None = None) -> Text:
         MachineError: the corpus can't be fetched now.
         ConfigError: n_bytes that leaves nothing.
     """
-    where = run / "training.json"
-    if not where.is_file():
+    if not (run / "training.json").is_file():
         raise CheckpointError(
             f"{run} is no run folder (no training.json), so it has no held-out text; "
             "give a text with --text"
         )
+    try:
+        corpus = run_corpus(run)
+    except DataError as error:
+        raise DataError(f"{run}: its held-out text can't be had: {error}; or give --text") from None
+    return held_out_part(corpus, n_bytes)
+
+
+def run_corpus(run: Path) -> Corpus:
+    """Load what a run was trained on, as its training.json names it.
+
+    Raises:
+        CheckpointError: it names none.
+        DataError: the corpus is not what it was, or is gone.
+        MachineError: the corpus can't be had now.
+    """
+    where = run / "training.json"
     table = read_json(where).get("corpus")
     if not isinstance(table, dict) or not table.get("sha256"):
         raise CheckpointError(
             f"{where} does not say which corpus the run was trained on; give a text with --text"
         )
     config = from_dict(CorpusConfig, table, f"{where}: corpus")
-    try:
-        corpus = load_corpus(config.corpus, sha256=config.sha256)
-    except DataError as error:
-        raise DataError(f"{run}: its held-out text can't be had: {error}; or give --text") from None
-    return held_out_part(corpus, n_bytes)
+    return load_corpus(config.corpus, sha256=config.sha256)
 
 
 def held_out_part(corpus: Corpus, n_bytes: int | None = None) -> Text:
@@ -135,12 +159,12 @@ def held_out_part(corpus: Corpus, n_bytes: int | None = None) -> Text:
     """
     n = training_characters(len(corpus.text))
     before = corpus.part(max(0, n - HELD_OUT_PREFIX_BYTES), n)
+    prefix = _last_bytes(before, HELD_OUT_PREFIX_BYTES)
+    source = f"held-out part (the last 10%) of {corpus.source}"
+    held_out = corpus.part(n)
     return _cut(
-        corpus.title,
-        corpus.part(n),
-        _last_bytes(before, HELD_OUT_PREFIX_BYTES),
+        Text(name=corpus.title, text=held_out, prefix=prefix, source=source, public=corpus.public),
         n_bytes,
-        f"held-out part (the last 10%) of {corpus.source}",
     )
 
 
@@ -155,15 +179,16 @@ def escape_probability(run: Path | None) -> float | None:
     return 1 / (n + 1) if isinstance(n, int) and n > 0 else None
 
 
-def _cut(name: str, text: str, prefix: str, n_bytes: int | None, source: str) -> Text:
-    scored = text
-    if n_bytes is not None:
-        if n_bytes < 1:
-            raise ConfigError(f"bytes={n_bytes} is not allowed: at least 1, or all")
-        scored = first_bytes(text, n_bytes)
-        if not scored:
-            raise ConfigError(f"{name}: its first character is longer than bytes={n_bytes}")
-    return Text(name=name, text=scored, prefix=prefix, source=source, rest=text[len(scored) :])
+def _cut(whole: Text, n_bytes: int | None) -> Text:
+    """Keep the first n_bytes of a text; the others become its rest."""
+    if n_bytes is None:
+        return whole
+    if n_bytes < 1:
+        raise ConfigError(f"bytes={n_bytes} is not allowed: at least 1, or all")
+    scored = first_bytes(whole.text, n_bytes)
+    if not scored:
+        raise ConfigError(f"{whole.name}: its first character is longer than bytes={n_bytes}")
+    return replace(whole, text=scored, rest=whole.text[len(scored) :])
 
 
 def first_bytes(text: str, n: int) -> str:

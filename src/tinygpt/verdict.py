@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tinygpt.baselines import Yardstick
 from tinygpt.memorisation import Overlap
 
-__all__ = ["LEVEL", "OVERFIT", "RECITES", "verdict"]
+__all__ = ["LEVEL", "OVERFIT", "RECITES", "rank", "verdict"]
 
 LEVEL = 0.02
 """Figures closer than this share are called level. On 32 KiB, the length that is usually scored,
@@ -48,26 +48,27 @@ def verdict(
     if yardsticks:
         said += [_standing(bits_per_byte, yardsticks), *_counting(bits_per_byte, yardsticks)]
     if train_loss is not None and val_loss is not None:
-        behind = any(y.order and _rank(bits_per_byte, y) >= 0 for y in yardsticks)
+        behind = any(y.order and rank(bits_per_byte, y) >= 0 for y in yardsticks)
         said.append(_fit(train_loss, val_loss, behind))
     if sample is not None:
         said.append(_copied(sample))
     return tuple(said)
 
 
-def _rank(bits_per_byte: float, yardstick: Yardstick) -> int:
-    """Return -1 if the model is better, 0 if level, 1 if worse."""
-    off = bits_per_byte / yardstick.bits_per_byte - 1
-    return 0 if abs(off) < LEVEL else 1 if off > 0 else -1
+def rank(bits_per_byte: float, yardstick: Yardstick) -> int:
+    """Return -1 if a model's figure is better than a yardstick, 0 if level, 1 if worse."""
+    off = bits_per_byte - yardstick.bits_per_byte
+    level = LEVEL * yardstick.bits_per_byte  # of a few bytes a compressor may make nothing at all
+    return 0 if abs(off) <= level else 1 if off > 0 else -1
 
 
 def _standing(bits_per_byte: float, yardsticks: Sequence[Yardstick]) -> str:
     parts = []
-    for rank, word in ((-1, "better than"), (0, "level with"), (1, "worse than")):
+    for place, word in ((-1, "better than"), (0, "level with"), (1, "worse than")):
         names = [
             f"{y.name} ({y.bits_per_byte:.3f})"
             for y in sorted(yardsticks, key=lambda y: -y.bits_per_byte)
-            if _rank(bits_per_byte, y) == rank
+            if rank(bits_per_byte, y) == place
         ]
         if names:
             parts.append(f"{word} {_listed(names)}")
@@ -79,7 +80,7 @@ def _counting(bits_per_byte: float, yardsticks: Sequence[Yardstick]) -> list[str
     orders = [y for y in yardsticks if y.order is not None]
     if not orders:
         return []
-    unbeaten = [y.order or 0 for y in orders if _rank(bits_per_byte, y) >= 0]
+    unbeaten = [y.order or 0 for y in orders if rank(bits_per_byte, y) >= 0]
     if 1 in unbeaten:
         return ["It has learned no more of this text than how frequent each byte is."]
     longest = max(y.order or 0 for y in orders)

@@ -4,7 +4,8 @@ import html
 
 from tinygpt.comparison import Comparison
 from tinygpt.notebook import table_html
-from tinygpt.report.rows import footnotes, sections, title
+from tinygpt.report.notes import footnotes
+from tinygpt.report.rows import sections, title
 
 __all__ = ["comparison_fragment"]
 

@@ -1,31 +1,15 @@
 """The rows of the comparison table, once, for every way of drawing it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tinygpt.bench import Speed, Spread
-from tinygpt.border import REACH_BYTES
 from tinygpt.comparison import Comparison
 from tinygpt.escape import visible
 from tinygpt.model_report import ModelReport
+from tinygpt.report.quality_rows import quality_sections
+from tinygpt.report.table import Row, Section, rows_of
 
-__all__ = ["Row", "Section", "footnotes", "sections", "title"]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line: what it is and a value per model."""
-
-    label: str
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Rows that belong together."""
-
-    title: str
-    rows: tuple[Row, ...]
+__all__ = ["config_rows", "sections", "sentences", "title"]
 
 
 def title(comparison: Comparison) -> str:
@@ -41,51 +25,8 @@ def sections(comparison: Comparison) -> list[Section]:
         Section("Parameters by component", _components(models)),
         Section("What a token and a byte cost", _costs(models)),
         Section("Speed on this machine", _speed(comparison)),
-        Section("How well they predict", _quality(comparison)),
+        *quality_sections(comparison),
     ]
-
-
-def footnotes(comparison: Comparison) -> list[str]:
-    """Return what must be said below the table: missing weights, texts, prefix, rules."""
-    notes = [
-        f"{visible(m.name)}: {visible(m.missing_weights)}"
-        for m in comparison.models
-        if m.missing_weights is not None
-    ]
-    reasons = {m.speed_missing for m in comparison.models if m.speed_missing != m.missing_weights}
-    notes += [f"no speed: {visible(reason)}" for reason in reasons if reason is not None]
-    for text in comparison.texts:
-        notes.append(
-            f"{visible(text.name)} = {text.n_bytes:,} bytes, sha256 {text.sha256[:16]}..., after "
-            f"{text.prefix_bytes:,} unscored bytes; {visible(text.source)}"
-        )
-        if not text.common_border:
-            notes.append(
-                f"{visible(text.name)}: within {REACH_BYTES} bytes there is no place where a token "
-                "starts in every tokenizer; a model whose token would lie across the border has "
-                "prefix and text encoded apart, which costs it a little"
-            )
-    for model in comparison.models:
-        for quality in model.quality:
-            e = quality.evaluation
-            if e is not None and e.start:
-                notes.append(
-                    f"{visible(model.name)} on {visible(quality.text)}: no prefix, before the "
-                    f"first token stands {e.start}"
-                )
-            if e is not None and e.n_unknown:
-                notes.append(
-                    f"{visible(model.name)} on {visible(quality.text)}: {e.n_unknown:,} of "
-                    f"{e.n_characters:,} characters are outside its vocabulary and cost "
-                    f"{e.unknown_nats / e.total_nats:.0%} of the bits"
-                )
-    return notes
-
-
-def _rows(
-    models: Sequence[ModelReport], wanted: dict[str, Callable[[ModelReport], str]]
-) -> tuple[Row, ...]:
-    return tuple(Row(label, tuple(value(m) for m in models)) for label, value in wanted.items())
 
 
 def _architecture(models: Sequence[ModelReport]) -> tuple[Row, ...]:
@@ -95,14 +36,15 @@ def _architecture(models: Sequence[ModelReport]) -> tuple[Row, ...]:
         ratio = m.n_params / first
         return f"{m.n_params:,}" + (f" ({ratio:,.1f} x)" if m is not models[0] else "")
 
-    return _rows(
+    return rows_of(
         models,
         {
             "tokenization": lambda m: m.tokenization,
             "the text begins": lambda m: (
-                "(no vocabulary)"
-                if m.first_tokens is None
-                else "·".join(visible(t).replace(" ", "␣") for t in m.first_tokens) + "·..."
+                "(no vocabulary)" if m.first_tokens is None else _spelled(m.first_tokens) + "·..."
+            ),
+            "longest tokens in it": lambda m: (
+                "(no vocabulary)" if m.longest_tokens is None else _spelled(m.longest_tokens[:3])
             ),
             "vocab_size": lambda m: f"{m.config['vocab_size']:,}",
             "context length (tokens)": lambda m: f"{m.config['n_positions']:,}",
@@ -118,6 +60,32 @@ def _architecture(models: Sequence[ModelReport]) -> tuple[Row, ...]:
             ),
         },
     )
+
+
+def _spelled(tokens: Sequence[str]) -> str:
+    """Write tokens side by side, each space visible."""
+    return "·".join(visible(token).replace(" ", "␣") for token in tokens)
+
+
+def config_rows(comparison: Comparison) -> tuple[Row, ...]:
+    """Return the keys in which files differ that two or more models have, labelled."""
+    return tuple(
+        Row(
+            f"{visible(key.key)} ({', '.join(key.labels)})",
+            tuple("-" if value is None else visible(value) for value in key.values),
+        )
+        for key in comparison.config_keys
+        if key.differs and sum(value is not None for value in key.values) > 1
+    )
+
+
+def sentences(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return (model and number of tokens, the same words cut by its tokenizer)."""
+    return [
+        (f"{visible(m.name)}, {len(m.sentence_tokens):,} tokens", _spelled(m.sentence_tokens))
+        for m in comparison.models
+        if m.sentence_tokens
+    ]
 
 
 def _contents(m: ModelReport) -> str:
@@ -156,7 +124,7 @@ def _components(models: Sequence[ModelReport]) -> tuple[Row, ...]:
 
 
 def _costs(models: Sequence[ModelReport]) -> tuple[Row, ...]:
-    return _rows(
+    return rows_of(
         models,
         {
             "bytes per token": lambda m: _or_dash(m.bytes_per_token, "{:.2f}"),
@@ -164,9 +132,8 @@ def _costs(models: Sequence[ModelReport]) -> tuple[Row, ...]:
             "FLOPs per token": lambda m: _si(m.flops_per_token),
             "FLOPs per byte": lambda m: _si(m.flops_per_byte),
             "KV cache per token": lambda m: f"{m.kv_cache_bytes_per_token:,} bytes",
-            "KV cache, full context": lambda m: (
-                f"{m.kv_cache_bytes_per_token * m.context_tokens / 2**20:,.2f} MiB"
-            ),
+            "KV cache, full context": lambda m: f"{m.kv_cache_bytes / 2**20:,.2f} MiB",
+            "weights, float32": lambda m: f"{m.weights_bytes / 2**20:,.2f} MiB",
         },
     )
 
@@ -188,29 +155,22 @@ def _speed(comparison: Comparison) -> tuple[Row, ...]:
         weights = ", random weights" if s.random_weights else ""
         return f"{s.engine}, {s.device}, {s.precision}, {s.threads} threads{weights}"
 
-    return _rows(
+    return rows_of(
         comparison.models,
         {
             "prefill, bytes/s": spread(lambda s: s.prefill_bytes_per_s),
             "decode, bytes/s": spread(lambda s: s.decode_bytes_per_s),
             "decode, tokens/s": spread(lambda s: s.decode_tok_per_s),
+            "opening its files, warm": _load_time,
             "measured with": setting,
         },
     )
 
 
-def _quality(comparison: Comparison) -> tuple[Row, ...]:
-    rows = []
-    for i, text in enumerate(comparison.texts):
-        values = []
-        for m in comparison.models:
-            e = m.quality[i].evaluation
-            if e is None:
-                values.append("needs the weights (below)")
-            else:
-                values.append(f"{e.bits_per_byte:.3f} (context {e.context:,}, stride {e.stride:,})")
-        rows.append(Row(f"bits per byte, {visible(text.name)}", tuple(values)))
-    return tuple(rows)
+def _load_time(m: ModelReport) -> str:
+    if m.load_s is None:
+        return "-"
+    return f"{m.load_s.median:.3f} s ({m.load_s.min:.3f} to {m.load_s.max:.3f})"
 
 
 def _or_dash(value: float | None, form: str) -> str:

@@ -7,7 +7,9 @@ from rich.text import Text
 
 from tinygpt.comparison import Comparison
 from tinygpt.escape import printable, visible
-from tinygpt.report.rows import footnotes, sections, title
+from tinygpt.report.notes import footnotes, verdicts
+from tinygpt.report.rows import config_rows, sections, sentences, title
+from tinygpt.report.table import Section
 
 __all__ = ["comparison_renderable"]
 
@@ -16,18 +18,22 @@ MODEL_STYLES = ("cyan", "yellow", "green", "magenta", "blue")
 
 
 def comparison_renderable(comparison: Comparison) -> RenderableType:
-    """Return the table, its notes and the samples, for a rich console."""
+    """Return the table, verdict, notes and samples, for a rich console."""
     table = Table(title=title(comparison), title_style="bold", show_lines=False, expand=False)
     table.add_column("", style="bold", no_wrap=False, min_width=16)
     for i, model in enumerate(comparison.models):
         style = MODEL_STYLES[i % len(MODEL_STYLES)]
         table.add_column(Text(visible(model.name)), style=style, overflow="fold")
-    for section in sections(comparison):
+    keys = Section("Config keys that differ, by the doctor's label", config_rows(comparison))
+    for section in [*sections(comparison), *([keys] if keys.rows else [])]:
         table.add_section()
         table.add_row(Text(section.title, style="dim italic"))
         for row in section.rows:
             table.add_row(Text(row.label), *(Text(value) for value in row.values))
     parts: list[RenderableType] = [table]
+    parts += _paragraphs(f"Verdict on {visible(comparison.texts[0].name)}", verdicts(comparison))
+    parts += _paragraphs("The same words, cut into tokens", sentences(comparison))
+    parts.append(Text("\nNotes", style="bold"))
     parts += [Text(f"- {note}", style="dim") for note in footnotes(comparison)]
     for i, model in enumerate(comparison.models):
         style = MODEL_STYLES[i % len(MODEL_STYLES)]
@@ -39,3 +45,11 @@ def comparison_renderable(comparison: Comparison) -> RenderableType:
             shown = Text(printable(sample.prompt), style="dim") + Text(printable(sample.text))
             parts.append(Padding(shown, (0, 0, 0, 2)))
     return Group(*parts)
+
+
+def _paragraphs(head: str, found: list[tuple[str, str]]) -> list[RenderableType]:
+    """Return what is said of each model below a heading, or nothing."""
+    if not found:
+        return []
+    lines = [Text.assemble((f"{name}: ", "bold"), said) for name, said in found]
+    return [Text(f"\n{head}", style="bold"), *(Padding(line, (0, 0, 0, 2)) for line in lines)]

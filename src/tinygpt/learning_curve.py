@@ -1,0 +1,70 @@
+"""How a run learned, from its folder: metrics.jsonl in bits per byte of its own text.
+
+Bits per byte, so that runs with different tokenizers stand in one picture; still `val_loss`, on
+disjoint windows, and not the figure of a comparison (docs/measuring.md). No torch.
+"""
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinygpt.run_log import METRICS
+
+__all__ = ["CurvePoint", "LearningCurve", "read_curve"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One evaluation of a run."""
+
+    step: int
+    train_bytes: float
+    """Bytes of training text read so far: tokens times the training part's bytes per token."""
+    elapsed_s: float
+    val_bits_per_byte: float
+    """val_loss times tokens per byte of the held-out part, in bits."""
+    train_bits_per_byte: float | None
+    """Mean training loss of the steps since the point before, likewise; None without a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningCurve:
+    """All evaluations of a run, in order."""
+
+    points: tuple[CurvePoint, ...]
+
+
+def read_curve(folder: Path | None) -> LearningCurve | None:
+    """Return the curve of a run folder; None where there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        if folder is None:
+            return None
+        lines = (folder / METRICS).read_text("utf-8").splitlines()
+        sizes = json.loads((folder / "training.json").read_text("utf-8"))["data"]
+        points = tuple(_points((json.loads(line) for line in lines), sizes))
+        return LearningCurve(points=points) if len(points) > 1 else None
+    return None
+
+
+def _points(events: Iterator[dict[str, Any]], sizes: dict[str, int]) -> Iterator[CurvePoint]:
+    train_bytes_per_token = sizes["n_train_bytes"] / sizes["n_train_tokens"]
+    n_held_out_bytes = sizes["n_bytes"] - sizes["n_train_bytes"]
+    held_out_bytes_per_token = n_held_out_bytes / sizes["n_held_out_tokens"]
+    losses: list[float] = []
+    for event in events:
+        if event["event"] == "step":
+            losses.append(event["loss"])
+        elif event["event"] == "evaluated":
+            train = sum(losses) / len(losses) / math.log(2) if losses else None
+            losses = []
+            yield CurvePoint(
+                step=event["step"],
+                train_bytes=event["tokens"] * train_bytes_per_token,
+                elapsed_s=event["elapsed_s"],
+                val_bits_per_byte=event["val_loss"] / math.log(2) / held_out_bytes_per_token,
+                train_bits_per_byte=None if train is None else train / train_bytes_per_token,
+            )

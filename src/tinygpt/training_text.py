@@ -1,0 +1,149 @@
+"""What runs were trained on, read again: for yardsticks, for contamination, for copies in samples.
+
+Of a large corpus only the end of the training part is read, and every figure says how much it was.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinygpt.baselines import Yardstick, measure_yardsticks
+from tinygpt.data import training_characters
+from tinygpt.errors import TinyGPTError
+from tinygpt.language_model import LanguageModel
+from tinygpt.memorisation import Overlap, find_overlap
+from tinygpt.model_folder import read_json
+from tinygpt.texts import Text, run_corpus
+
+__all__ = [
+    "SEARCHED_CHARACTERS",
+    "Contamination",
+    "TrainingText",
+    "contamination",
+    "copies",
+    "read_training_texts",
+    "yardsticks",
+]
+
+SEARCHED_CHARACTERS = 2**21
+"""At most so many characters of a training part are read, its end, as by the yardsticks."""
+
+QUOTED_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingText:
+    """The training part of a run's corpus, or its end."""
+
+    name: str
+    text: str
+    n_characters: int
+    """Of the whole training part."""
+    n_bytes: int | None
+    """Of the whole training part, where the run says so."""
+    start: str | None
+    """The model that was fine-tuned on it; None for a run from scratch."""
+
+    @property
+    def described(self) -> str:
+        """Say in one line what it is."""
+        after = f", after {self.start}" if self.start else ""
+        return f"{self.n_characters:,} characters of {self.name}{after}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contamination:
+    """How much of a scored text a run was trained on, word for word."""
+
+    n_training_characters: int
+    """Of the run's training part."""
+    n_searched_characters: int
+    """Of these, the last ones, in which the text was searched."""
+    span: int
+    """Length in characters of the n-grams."""
+    n_grams: int
+    """Places of the scored text where so many characters begin."""
+    n_shared_grams: int
+    """Of these, how many stand in the training text."""
+    longest_characters: int
+    """Length of the longest run that both have."""
+    longest: str
+    """Its beginning, at most 60 characters."""
+
+    @property
+    def share(self) -> float:
+        """Of the n-grams, those in the training text."""
+        return self.n_shared_grams / self.n_grams if self.n_grams else 0.0
+
+
+def read_training_texts(models: Sequence[LanguageModel]) -> dict[str, TrainingText | str]:
+    """Return the training text of each model by its name, or why it can't be had.
+
+    Runs on the same corpus share one text.
+    """
+    by_hash: dict[str, TrainingText | str] = {}
+    found: dict[str, TrainingText | str] = {}
+    for lm in models:
+        table = _training_json(lm.path)
+        key = str((table.get("corpus") or {}).get("sha256"))
+        if lm.path is None or not table:
+            found[lm.name] = "what it was trained on is not known here"
+            continue
+        if key not in by_hash:
+            by_hash[key] = _read(lm.path, table)
+        found[lm.name] = by_hash[key]
+    return found
+
+
+def yardsticks(text: Text, training: TrainingText | str | None) -> tuple[Yardstick, ...]:
+    """Score a text by the yardsticks, taught by a training text where there is one."""
+    if not isinstance(training, TrainingText):
+        return measure_yardsticks(text.text, prefix=text.prefix)
+    return measure_yardsticks(
+        text.text, training.text, prefix=text.prefix, n_train_bytes=training.n_bytes
+    )
+
+
+def contamination(text: Text, training: TrainingText) -> Contamination:
+    """Search a scored text in a training text."""
+    found = find_overlap(text.text, training.text)
+    return Contamination(
+        n_training_characters=training.n_characters,
+        n_searched_characters=len(training.text),
+        span=found.span,
+        n_grams=found.n_grams,
+        n_shared_grams=found.n_shared_grams,
+        longest_characters=len(found.longest),
+        longest=found.longest[:QUOTED_CHARACTERS],
+    )
+
+
+def copies(sample: str | None, training: TrainingText | None) -> Overlap | None:
+    """Search a sample in a training text; None where one of them is missing."""
+    if not sample or training is None:
+        return None
+    return find_overlap(sample, training.text)
+
+
+def _training_json(folder: Path | None) -> dict[str, Any]:
+    if folder is None or not (folder / "training.json").is_file():
+        return {}
+    return read_json(folder / "training.json")
+
+
+def _read(run: Path, table: dict[str, Any]) -> TrainingText | str:
+    try:
+        corpus = run_corpus(run)
+        n = training_characters(len(corpus.text))
+        text = corpus.part(max(0, n - SEARCHED_CHARACTERS), n)
+    except TinyGPTError as error:
+        return f"its training text can't be had: {error}"
+    sizes = table.get("data") or {}
+    return TrainingText(
+        name=corpus.title,
+        text=text,
+        n_characters=n,
+        n_bytes=sizes.get("n_train_bytes"),
+        start=table.get("from"),
+    )
