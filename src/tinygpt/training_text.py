@@ -4,7 +4,7 @@ Of a large corpus only the end of the training part is read, and every figure sa
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,10 @@ def read_training_texts(models: Sequence[LanguageModel]) -> dict[str, TrainingTe
             continue
         if key not in by_hash:
             by_hash[key] = _read(lm.path, table)
-        found[lm.name] = by_hash[key]
+        text = by_hash[key]
+        if isinstance(text, TrainingText):
+            text = replace(text, start=table.get("from"))
+        found[lm.name] = text
     return found
 
 
@@ -145,5 +148,5 @@ def _read(run: Path, table: dict[str, Any]) -> TrainingText | str:
         text=text,
         n_characters=n,
         n_bytes=sizes.get("n_train_bytes"),
-        start=table.get("from"),
+        start=None,
     )

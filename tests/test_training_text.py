@@ -1,0 +1,105 @@
+"""What runs were trained on is read again, searched, and where it can't be had that is said."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tinygpt import training_text
+from tinygpt.texts import Text
+from tinygpt.training_text import (
+    TrainingText,
+    contamination,
+    copies,
+    read_training_texts,
+    yardsticks,
+)
+
+LINES = "".join(
+    f"line {i} of a text that says {i * i} things, and no two alike\n" for i in range(99)
+)
+
+
+def run(folder: Path, name: str, corpus: str, **more: object) -> SimpleNamespace:
+    """What matters of an opened run: its name and its folder."""
+    import hashlib
+
+    path = folder / name
+    path.mkdir()
+    digest = hashlib.sha256(Path(corpus).read_bytes()).hexdigest()
+    table = {"corpus": {"corpus": corpus, "sha256": digest}, **more}
+    (path / "training.json").write_text(json.dumps(table), "utf-8")
+    return SimpleNamespace(name=name, path=path)
+
+
+@pytest.fixture
+def corpus(tmp_path) -> str:
+    path = tmp_path / "own.txt"
+    path.write_text(LINES, "utf-8")
+    return str(path)
+
+
+def training(text: str) -> TrainingText:
+    return TrainingText(name="own", text=text, n_characters=len(text), n_bytes=None, start=None)
+
+
+def test_the_training_part_is_what_was_not_held_out(tmp_path, corpus) -> None:
+    sizes = {"n_train_bytes": 7}
+    a = run(tmp_path, "a", corpus, data=sizes)
+    b = run(tmp_path, "b", corpus, **{"from": "distilgpt2"})
+    found = read_training_texts([a, b])
+    assert found["a"].text == LINES[: int(0.9 * len(LINES))]
+    assert found["a"].n_bytes == 7
+    assert found["a"].start is None
+    assert found["b"].start == "distilgpt2"  # the same corpus, another beginning
+    assert found["a"].described.endswith("characters of own.txt")
+
+
+def test_of_a_large_corpus_the_end_is_read(tmp_path, corpus, monkeypatch) -> None:
+    monkeypatch.setattr(training_text, "SEARCHED_CHARACTERS", 100)
+    found = read_training_texts([run(tmp_path, "a", corpus)])["a"]
+    n = int(0.9 * len(LINES))
+    assert found.text == LINES[n - 100 : n]
+    assert found.n_characters == n
+    searched = contamination(Text(name="x", text="line", prefix="", source=""), found)
+    assert (searched.n_searched_characters, searched.n_training_characters) == (100, n)
+
+
+def test_what_can_not_be_had_has_a_reason(tmp_path, corpus) -> None:
+    gone = run(tmp_path, "gone", corpus)
+    Path(corpus).write_text("another text", "utf-8")
+    foreign = SimpleNamespace(name="foreign", path=tmp_path)
+    memory = SimpleNamespace(name="memory", path=None)
+    found = read_training_texts([gone, foreign, memory])
+    assert "has changed since" in found["gone"]
+    assert found["foreign"] == found["memory"] == "what it was trained on is not known here"
+
+
+def test_a_planted_contamination_is_found(corpus) -> None:
+    """A tenth of the scored text is a passage of the training text."""
+    clean = "".join(f"verse {i} sings about {i * 7} other matters entirely\n" for i in range(60))
+    n = len(clean) // 10
+    planted = clean[:500] + LINES[200 : 200 + n] + clean[500:]
+    train = training(LINES)
+    found = contamination(Text(name="x", text=planted, prefix="", source=""), train)
+    assert found.longest_characters >= n
+    assert LINES[200:230] in found.longest or found.longest in planted
+    assert len(found.longest) <= 60
+    assert found.share == pytest.approx((n - 49) / (len(planted) - 49), rel=0.05)
+    assert contamination(Text(name="x", text=clean, prefix="", source=""), train).share == 0.0
+
+
+def test_copies_in_a_sample() -> None:
+    train = training(LINES)
+    assert copies(LINES[300:400], train).copied_share == 1.0
+    assert copies("of a sheep", train).n_copied == 0
+    assert copies(None, train) is copies("", train) is copies("of", None) is None
+
+
+def test_yardsticks_are_taught_where_there_is_a_teacher() -> None:
+    text = Text(name="x", text=LINES[-400:], prefix="", source="")
+    names = [y.name for y in yardsticks(text, training(LINES[:-400]))]
+    assert names[:2] == ["uniform", "unigram"]
+    assert [y.name for y in yardsticks(text, None)] == ["xz alone", "bzip2 alone"]
+    assert yardsticks(text, "not known") == yardsticks(text, None)
