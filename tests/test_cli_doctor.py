@@ -105,8 +105,17 @@ def test_what_is_written_trains_as_printed(
     assert call[:2] == ["train", "--config"]
     if call[-2:] == ["--corpus", "FILE"]:
         call = call[:-2]
+    if name == "config.json":  # GPT-2's vocabulary would be fetched
+        call += ["--tokenizer", "char"]
     smoke = "--corpus my.txt --max-steps 3 --n-evals 0 --batch-size 2 --out run --quiet"
-    assert main([*call, *smoke.split()]) == 0, capsys.readouterr().err
+    call += smoke.split()
+    if name in ("mixed.json", "nested.json", "classes.py", "lit.yaml"):  # sized for another text
+        assert main(call) == 2
+        said = capsys.readouterr().err
+        assert 'was given, but tokenizer "char" makes it 18 on my.txt' in said
+        call += [*said.split()[-2:]]
+        assert call[-2:] == ["--vocab-size", "18"]
+    assert main(call) == 0, capsys.readouterr().err
     config = ModelConfig.from_dict(json.loads((desk / "run" / "config.json").read_text("utf-8")))
     sizes = (config.n_positions, config.n_embd, config.n_layer, config.n_head, config.attn_pdrop)
     assert sizes == (16, 24, 2, 2, 0.1)
@@ -135,12 +144,50 @@ def test_training_arguments_become_a_run_file(
     }
     (desk / "args.json").write_text(json.dumps(arguments), "utf-8")
     assert main(["doctor", "args.json", "--write", "split"]) == 0
-    assert "next: tinygpt train --config split/run.toml" in capsys.readouterr().err
+    assert "next: tinygpt train --config split --corpus" not in capsys.readouterr().err
     smoke = "--corpus my.txt --max-steps 2 --n-evals 0 --n-layer 1 --out run --quiet"
-    assert main(["train", "--config", "split/run.toml", *smoke.split()]) == 0
+    assert main(["train", "--config", "split", *smoke.split()]) == 0
     training = json.loads((desk / "run" / "training.json").read_text("utf-8"))
     assert training["train"]["gradient_accumulation_steps"] == 2
     assert training["optim"]["learning_rate"] == 5e-5
+
+
+def test_the_sampling_of_a_split_comes_into_the_run(desk: Path) -> None:
+    sampled = {"temperature": 0.7, "top_k": 20, "vocab_size": 18, "n_layer": 1, "n_head": 2}
+    sampled |= {"n_embd": 8, "block_size": 16, "max_steps": 1}
+    for name, config in (
+        ("whole", sampled),
+        ("lacking", {key: value for key, value in sampled.items() if key != "vocab_size"}),
+    ):
+        (desk / f"{name}.json").write_text(json.dumps(config), "utf-8")
+        assert main(["doctor", f"{name}.json", "--write", name, "-q"]) == 0
+        run = ["--corpus", "my.txt", "--n-evals", "0", "--out", f"runs/{name}", "-q"]
+        assert main(["train", "--config", name, *run]) == 0
+        found = json.loads((desk / "runs" / name / "generation_config.json").read_text("utf-8"))
+        assert (found["temperature"], found["top_k"]) == (0.7, 20)
+
+
+def test_nanogpts_settings_need_no_corpus_of_yours(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk / "nano.py").write_text(SOURCES["settings.py"], "utf-8")
+    assert main(["doctor", "nano.py", "--write", "nsplit"]) == 0
+    streams = capsys.readouterr()
+    assert "next: tinygpt train --config nsplit\n" in streams.err
+    assert 'corpus "tinyshakespeare" with tokenizer "char"' in " ".join(streams.out.split())
+    assert 'corpus = "tinyshakespeare"' in (desk / "nsplit" / "run.toml").read_text("utf-8")
+
+
+def test_no_split_is_suggested_inside_a_run(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk / "runs" / "char").mkdir(parents=True)
+    (desk / "runs" / "char" / "training.json").write_text(json.dumps(MIXED), "utf-8")
+    assert main(["doctor", "runs/char/training.json"]) == 0
+    assert "runs/char/training.json --write char-split\n" in capsys.readouterr().err
+    monkeypatch.chdir(desk / "runs" / "char")
+    assert main(["doctor", "training.json"]) == 0
+    assert "doctor training.json --write ../char-split\n" in capsys.readouterr().err
 
 
 def test_labels_and_json(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tinygpt import doctor
 from tinygpt.doctor import LABELS, count_labels, diagnose, examine, faults, keys
-from tinygpt.doctor.fields import Computed, flat
+from tinygpt.doctor.fields import NANOGPT_DATASETS, Computed, flat
 from tinygpt.doctor.file import parse_config
 from tinygpt.doctor.keys import CLASSES, KeyInfo, known_keys, look_up
 from tinygpt.doctor.write import write_split
@@ -233,7 +233,7 @@ def test_nanogpts_config_is_known_key_by_key():
         learning_rate=1e-3, final_learning_rate=1e-4, warmup_steps=100, beta1=0.9, beta2=0.99
     )
     assert split.generation_config == GenerationConfig(max_new_tokens=500, top_k=200)
-    assert split.corpus_config == CorpusConfig(corpus="shakespeare_char")
+    assert split.corpus_config == CorpusConfig(corpus="tinyshakespeare")
     assert {"bias", "lr_decay_iters", "device", "start"} <= split.left_over.keys()
     assert any("what tinygpt calls corpus" in note for note in diagnosis.notes)
 
@@ -453,6 +453,47 @@ def test_missing_sizes_are_named():
     assert split.train_config == TrainConfig(batch_size=8)
 
 
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (
+            {"n_head": 3, "n_embd": 64, "n_layer": 2, "n_positions": 16},
+            (
+                "n_embd=64 is not divisible by n_head=3; each head takes an equal share of the "
+                "width: n_head=2 or n_embd=66 would do",
+            ),
+        ),
+        (
+            {"n_head": 3, "d_model": 64, "dropout": 2},
+            (
+                "missing: vocab_size, n_positions, n_layer; a model is its 5 sizes, add them",
+                "n_embd=64 is not divisible by n_head=3; each head takes an equal share of the "
+                "width: n_head=2 or n_embd=66 would do (n_embd is d_model here)",
+            ),
+        ),
+        (
+            {"n_embd": 64, "dropout": 2, "eos_token_id": 70_000},
+            (
+                "missing: vocab_size, n_positions, n_layer, n_head; a model is its 5 sizes, add "
+                "them",
+                "resid_pdrop=2 is not allowed: 0 <= p < 1 (resid_pdrop is dropout here)",
+            ),
+        ),
+        (
+            {"n_head": 5},
+            (
+                "missing: vocab_size, n_positions, n_embd, n_layer; a model is its 5 "
+                "sizes, add them",
+            ),
+        ),
+    ],
+)
+def test_what_can_be_checked_without_all_sizes_is(data, found):
+    said = contradictions(**data)
+    assert said[: len(found)] == found
+    assert len([line for line in said if "missing" in line or "divisible" in line]) <= 2
+
+
 def test_a_pure_training_config_is_no_contradiction():
     diagnosis = examine({"batch_size": 8})
     assert diagnosis.contradictions == ()
@@ -617,6 +658,32 @@ def test_defaults_that_may_surprise_are_noted():
     assert split.train_config.block_size == 64
 
 
+def test_the_size_of_gpt2s_vocabulary_names_its_tokenizer():
+    found = examine({**SIZES, "vocab_size": 50257})
+    assert 'tokenizer not given: "gpt2" is taken, because vocab_size=50257 is its size' in (
+        found.notes
+    )
+    assert found.split().tokenizer_config == TokenizerConfig(tokenizer="gpt2")
+    named = examine({**SIZES, "vocab_size": 50257, "tokenizer": "bpe"})
+    assert named.split().tokenizer_config == TokenizerConfig(tokenizer="bpe")
+    padded = examine({**SIZES, "vocab_size": 50304, "tokenizer": "gpt2"})
+    assert any("to train, set vocab_size=50257" in note for note in padded.notes)
+    assert examine({**SIZES, "vocab_size": 50304}).split().tokenizer_config == TokenizerConfig()
+
+
+def test_nanogpts_shakespeare_is_a_corpus_and_a_tokenizer_of_ours():
+    split = examine({"dataset": "shakespeare"}).split()
+    assert split.corpus_config == CorpusConfig(corpus="tinyshakespeare")
+    assert split.tokenizer_config == TokenizerConfig(tokenizer="gpt2")
+    assert examine({"corpus": "shakespeare"}).split().corpus_config.corpus == "shakespeare"
+
+
+def test_the_65_characters_are_said_to_be_tiny_shakespeares():
+    line = "vocab_size=65 is the number of characters in Tiny Shakespeare, which is the corpus"
+    assert any(note.startswith(line) for note in examine(MIXED).notes)
+    assert not any(line in note for note in examine(SIZES).notes)  # nothing is to be trained
+
+
 def test_a_complete_config_needs_no_note():
     data = {**to_dict(PRESETS["tinygpt"]), "n_ctx": 128}
     assert examine(data).notes == ()
@@ -727,6 +794,8 @@ def assert_nothing_is_lost(data: dict[str, Any]) -> None:
             assert tuple(found) == plain
         elif report.key == "top_k" and report.value == 0:
             assert found == [None]
+        elif report.key == "dataset" and report.value in NANOGPT_DATASETS:
+            assert found == [NANOGPT_DATASETS[report.value][0]]
         elif report.key in ("stop", "stop_strings") and isinstance(report.value, str):
             assert found == [(report.value,)]
         else:

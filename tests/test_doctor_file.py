@@ -71,14 +71,26 @@ def refusal(text: bytes | str, language: str | None = "JSON") -> str:
     return message.removeprefix("c: ")
 
 
+@pytest.mark.parametrize("text", ["", " \n\t\n"])
+def test_an_empty_file_is_said_to_be_empty(text, tmp_path):
+    path = tmp_path / "empty.txt"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"empty\.txt is empty; give a file with settings in it"):
+        read_config_file(path)
+
+
+def test_of_a_file_of_no_known_kind_json_is_not_expected():
+    assert "JSON can't" not in refusal("x " * 60_000, None)
+    assert refusal("x " * 60_000, None) == "larger than 100,000 characters, which no config is"
+
+
 def test_syntax_errors_name_line_and_column():
     message = refusal('{\n "n_layer": 4,\n "n_head" 4}')
-    assert message == "line 3, column 11: Expecting ':' delimiter; the doctor reads JSON"
+    assert message == "line 3, column 11: Expecting ':' delimiter; read as JSON"
     assert refusal('{\n "n_layer": 4,\n "n_head" 4}', None) == message
-    assert refusal("", None).startswith("line 1, column 1: ")
     assert "line 2, column 5" in refusal("a = 1\nb = \n", "TOML")
     assert refusal("a: 1\n b: 2", "YAML").startswith("line 2, column 3: ")
-    assert refusal("a = = 1", "Python") == "line 1: invalid syntax; the doctor reads Python"
+    assert refusal("a = = 1", "Python") == "line 1: invalid syntax; read as Python"
 
 
 def test_a_key_twice_is_refused_with_its_lines():

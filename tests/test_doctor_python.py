@@ -184,7 +184,7 @@ def test_a_dict_alone_is_a_config():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("n_layer = \n", "line 1: invalid syntax; the doctor reads Python"),
+        ("n_layer = \n", "line 1: invalid syntax; read as Python"),
         ("n_layer = 4\n  x = 3", "line 2: unexpected indent"),
         ("x = " + "(" * 5000, "too many nested parentheses"),
         ("x = " + "-" * 100_000 + "1", "nested too deep"),

@@ -1456,7 +1456,7 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         lambda: write("c.json", ""),
         "doctor c.json",
         2,
-        "c.json: line 1, column 1: Expecting value; the doctor reads JSON",
+        "c.json is empty; give a file with settings in it",
     ),
     ("doctor folder", lambda: os.mkdir("c"), "doctor c", 2, "c: Is a directory; give a …"),
     (
@@ -1464,7 +1464,7 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         lambda: write("c.json", "hello"),
         "doctor c.json",
         2,
-        "c.json: line 1, column 1: Expecting value; the doctor reads JSON",
+        "c.json: line 1, column 1: Expecting value; read as JSON",
     ),
     (
         "doctor deep",
@@ -1494,7 +1494,8 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         2,
         (
             "c.json is not split: missing: vocab_size, n_positions, n_layer; a model is its 5"
-            " sizes, add them"
+            " sizes, add them; n_embd=10 is not divisible by n_head=3; each head takes an equal"
+            " share of the width: n_head=2 or n_embd=12 would do"
         ),
     ),
     (
@@ -1516,14 +1517,14 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         lambda: (config()(), write("x", "")),
         "doctor good/config.json -q --write x/y",
         2,
-        "good/config.json: line 1, column 1: Expecting value; the doctor reads JSON",
+        "good/config.json is empty; give a file with settings in it",
     ),
     (
         "doctor write exists",
         lambda: (config()(), write("d/config.json", "")),
         "doctor good/config.json -q --write d",
         2,
-        "good/config.json: line 1, column 1: Expecting value; the doctor reads JSON",
+        "good/config.json is empty; give a file with settings in it",
     ),
     (
         "training.json empty",

@@ -8,9 +8,10 @@ import click
 
 from tinygpt.cli import console, options
 from tinygpt.doctor import Diagnosis, KeyReport, diagnose
+from tinygpt.doctor.build import NO_SIZES
 from tinygpt.doctor.fields import Computed, placed
 from tinygpt.doctor.file import MAX_BYTES, ConfigFile, parse_config, read_config_file
-from tinygpt.doctor.split import NO_SIZES, RUN_FILE, Split
+from tinygpt.doctor.split import Split
 from tinygpt.doctor.write import write_split
 from tinygpt.errors import ConfigError
 from tinygpt.escape import visible
@@ -22,6 +23,9 @@ MEANING_COLUMNS = 36
 
 VALUE_COLUMNS, KEY_COLUMNS = 30, 28
 """Columns of the table's values, and of the list's keys, at most."""
+
+_OF_A_MODEL = ("training.json", "model.safetensors", "tokenizer.json")
+"""Beside one of these no split is made: the folder is a model's."""
 
 _STYLES = {
     "architecture": "cyan",
@@ -82,6 +86,10 @@ def _from_stdin() -> ConfigFile:
 def _writing(file: Path) -> str:
     """Return the call that writes the split of a file into a folder that does not exist yet."""
     target = Path("split") if str(file) == "-" else file.with_suffix("")
+    home = file.parent
+    if str(file) != "-" and any((home / name).exists() for name in _OF_A_MODEL):
+        beside = Path("..") if home.resolve() == Path.cwd() else Path()
+        target = beside / f"{home.resolve().name}-split"
     if target.exists():
         target = target.with_name(f"{target.name}-split")
     return f"tinygpt doctor {console.word(str(file))} --write {console.word(str(target))}"
@@ -91,11 +99,10 @@ def _training(folder: Path, split: Split) -> str:
     """Return the call that trains what was written."""
     from tinygpt.corpora import NAMED
 
-    config = folder / RUN_FILE if split.sizes is not None else folder
     corpus = "" if split.corpus_config is None else split.corpus_config.corpus
     there = corpus in NAMED or Path(corpus).exists()
     more = "" if there else " --corpus FILE"
-    return f"tinygpt train --config {console.word(str(config))}{more}"
+    return f"tinygpt train --config {console.word(str(folder))}{more}"
 
 
 def _renderables(source: ConfigFile, diagnosis: Diagnosis, split: Split) -> list[Any]:

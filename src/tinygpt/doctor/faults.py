@@ -5,17 +5,24 @@ The config classes refuse impossible values themselves; here is what no single c
 
 from collections.abc import Iterator, Mapping
 
-from tinygpt.doctor.fields import Computed, foreign_model_type, named, placed, shown
+from tinygpt.doctor.build import NO_SIZES
+from tinygpt.doctor.fields import (
+    GPT2_VOCABULARY,
+    Computed,
+    foreign_model_type,
+    named,
+    placed,
+    shown,
+)
 from tinygpt.doctor.keys import look_up
-from tinygpt.doctor.split import NO_SIZES, split_config
+from tinygpt.doctor.split import split_config
 from tinygpt.model_config import PRESETS, stray_keys
 
 __all__ = ["contradictions", "is_hf_config"]
 
 _Values = Mapping[str, tuple[str, object]]  # field or name -> the key that sets it, and the value
 
-_GPT2_VOCABULARY = 50257
-_FEWEST_IDS = {"byte": 256, "bpe": 256, "gpt2": _GPT2_VOCABULARY}
+_FEWEST_IDS = {"byte": 256, "bpe": 256, "gpt2": GPT2_VOCABULARY}
 
 _BIASES = "the GPT-2 format always has biases: without them they are written as zeros"
 _CONSTANT = "tinygpt's learning rate always decays: give final_learning_rate the same value"

@@ -15,7 +15,9 @@ from tinygpt.run_config import TrainConfig
 from tinygpt.settings import field_docs
 
 __all__ = [
+    "GPT2_VOCABULARY",
     "MINGPT_SIZES",
+    "NANOGPT_DATASETS",
     "Computed",
     "default_window",
     "flat",
@@ -39,6 +41,15 @@ MINGPT_SIZES = {
     "gpt-nano": (3, 3, 48),
 }
 """What minGPT calls model_type: n_layer, n_head, n_embd by name."""
+
+NANOGPT_DATASETS = {
+    "shakespeare_char": ("tinyshakespeare", "char"),
+    "shakespeare": ("tinyshakespeare", "gpt2"),
+}
+"""What nanoGPT calls dataset: our names of the corpus and of the tokenizer."""
+
+GPT2_VOCABULARY = 50257
+"""No other tokenizer of ours has so many ids, but for a BPE that was made as large on purpose."""
 
 _TWO_ROLES = ("ModelConfig.n_positions", "TrainConfig.block_size")
 
@@ -117,7 +128,8 @@ def placed(
 
     Returns:
         By field ("ModelConfig.n_embd") the first key that sets it, and the value; by class, what
-        is wrong where a second key sets it to another value.
+        is wrong where a second key sets it to another value. A tokenizer that no key names is
+        GPT-2's where the size of its vocabulary or nanoGPT's name of a dataset says so.
     """
     values: dict[str, tuple[str, object]] = {}
     clashes: dict[str, list[str]] = {}
@@ -132,7 +144,16 @@ def placed(
                     f"{first}={shown(data[first])} and {key}={shown(value)} both set {name} and "
                     "differ; keep one"
                 )
+    for name, (key, value) in named(data).items():
+        if (name == "dataset" and _dataset(value) == NANOGPT_DATASETS["shakespeare"]) or (
+            name == "vocab_size" and value == GPT2_VOCABULARY
+        ):
+            values.setdefault("TokenizerConfig.tokenizer", (key, "gpt2"))
     return values, clashes
+
+
+def _dataset(value: object) -> tuple[str, str] | None:
+    return NANOGPT_DATASETS.get(value) if isinstance(value, str) else None
 
 
 def plain(value: object) -> object:
@@ -161,6 +182,8 @@ def settings_of(key: str, value: object, data: Mapping[str, object]) -> list[tup
         return list(zip(places, value, strict=True))
     if places == ("GenerationConfig.stop_strings",) and isinstance(value, str):
         value = (value,)
+    if name == "dataset" and (meant := _dataset(value)):
+        value = meant[0]
     if name == "top_k" and value == 0 and not isinstance(value, bool):
         value = None  # HF: 0 keeps all
     return [(place, tuple(value) if isinstance(value, list) else value) for place in places]

@@ -99,6 +99,8 @@ def parse_config(
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name}: not UTF-8 text ({error}); save it as UTF-8") from None
+    if not text.strip():
+        raise ConfigError(f"{name} is empty; give a file with settings in it")
     notes: list[str] = []
     if language is None and (blocks := _FENCE.findall(text)):
         tag, text = blocks[0]
@@ -134,8 +136,10 @@ def _recognised(text: str) -> str:
             continue
         if isinstance(data, dict) and data:
             return language
-    if first in ("{", "[", "") or len(text) > MAX_CHARACTERS:
+    if first in ("{", "["):
         return "JSON"  # whose message then says what is wrong
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"larger than {MAX_CHARACTERS:,} characters, which no config is")
     raise ConfigError("neither JSON nor Python, TOML or YAML with settings in it; see --help")
 
 
@@ -148,7 +152,7 @@ def _json(text: str) -> tuple[Any, list[str]]:
             notes.append("the file is a text that holds JSON: it was written twice over")
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"{where}: {error.msg}; the doctor reads JSON") from None
+        raise ConfigError(f"{where}: {error.msg}; read as JSON") from None
     except RecursionError:
         raise ConfigError(f"more than {MAX_DEPTH} levels, which no config has") from None
     except ValueError as error:
@@ -168,7 +172,7 @@ def _toml(text: str) -> tuple[Any, list[str]]:
     except RecursionError:
         raise ConfigError(f"more than {MAX_DEPTH} levels, which no config has") from None
     except ValueError as error:
-        raise ConfigError(f"{error}; the doctor reads TOML") from None
+        raise ConfigError(f"{error}; read as TOML") from None
 
 
 _READERS: dict[str, Callable[[str], tuple[Any, list[str]]]] = {

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from tinygpt.doctor.faults import is_hf_config
 from tinygpt.doctor.fields import (
+    GPT2_VOCABULARY,
     MINGPT_SIZES,
+    NANOGPT_DATASETS,
     Computed,
     default_window,
     foreign_model_type,
@@ -15,18 +17,13 @@ from tinygpt.doctor.fields import (
 )
 from tinygpt.doctor.keys import known_keys, look_up
 from tinygpt.errors import did_you_mean
-from tinygpt.model_config import stray_keys
+from tinygpt.model_config import PRESETS, stray_keys
 
 __all__ = ["nearest", "notes"]
 
 _Values = Mapping[str, tuple[str, object]]  # field -> the key that sets it, and the value
 
-_GPT2_VOCABULARY = 50257
-
-_DATASETS_OF_NANOGPT = {
-    "shakespeare_char": 'corpus "tinyshakespeare" with tokenizer "char"',
-    "shakespeare": 'corpus "tinyshakespeare" with tokenizer "gpt2"',
-}
+_EXACT_SIZES = {"byte": 256, "gpt2": GPT2_VOCABULARY}
 
 
 def notes(data: Mapping[str, object]) -> tuple[str, ...]:
@@ -45,6 +42,7 @@ def notes(data: Mapping[str, object]) -> tuple[str, ...]:
         *_on_unknown_keys(data),
         *_on_hf_config(data),
         *_on_defaults(values),
+        *_on_vocabulary(named(data), values),
         *_on_a_step(values),
     )
 
@@ -67,9 +65,12 @@ def _on_keys(data: Mapping[str, object]) -> Iterator[str]:
             yield f"{key}={shown(value)} stands for three settings: {names}"
     found = named(data)
     key, dataset = found.get("dataset", ("", None))
-    if isinstance(dataset, str) and dataset in _DATASETS_OF_NANOGPT:
-        meant = _DATASETS_OF_NANOGPT[dataset]
-        yield f"{key}={shown(dataset)}: nanoGPT's name for what tinygpt calls {meant}"
+    if isinstance(dataset, str) and dataset in NANOGPT_DATASETS:
+        corpus, kind = NANOGPT_DATASETS[dataset]
+        yield (
+            f"{key}={shown(dataset)}: nanoGPT's name for what tinygpt calls corpus "
+            f'"{corpus}" with tokenizer "{kind}", which the split says'
+        )
     key, model_type = found.get("model_type", ("", None))
     if isinstance(model_type, str) and model_type in MINGPT_SIZES:
         sizes = zip(("n_layer", "n_head", "n_embd"), MINGPT_SIZES[model_type], strict=True)
@@ -125,12 +126,35 @@ def _on_defaults(values: _Values) -> Iterator[str]:
         yield f"block_size not given: a training window of n_positions={window} tokens is taken"
     if _free("vocab_size", values):
         yield "vocab_size not given: it follows from the text and its tokenizer"
-    size = values.get("ModelConfig.vocab_size", ("", 0))[1]
-    if isinstance(size, int) and size >= _GPT2_VOCABULARY:
-        if _free("eos_token_id", values):
-            yield "eos_token_id not given: in GPT-2's vocabulary <|endoftext|> is 50256; add it"
-        if "TokenizerConfig.tokenizer" not in values:
-            yield f'tokenizer not given: char is taken; vocab_size={size} looks like "gpt2"'
+
+
+def _on_vocabulary(names: _Values, values: _Values) -> Iterator[str]:
+    """Yield what a size says of the tokenizer, and of the text."""
+    key, size = values.get("ModelConfig.vocab_size", ("", None))
+    kind_key, kind = values.get("TokenizerConfig.tokenizer", ("", None))
+    if not isinstance(size, int):
+        return
+    if size >= GPT2_VOCABULARY and _free("eos_token_id", values):
+        yield "eos_token_id not given: in GPT-2's vocabulary <|endoftext|> is 50256; add it"
+    if kind_key == key:
+        yield f'tokenizer not given: "gpt2" is taken, because {key}={size} is its size'
+    elif size > GPT2_VOCABULARY and not kind_key:
+        yield (
+            f'tokenizer not given: char is taken; {key}={size} looks like "gpt2" rounded up: to '
+            f"train with it, set {key}={GPT2_VOCABULARY}"
+        )
+    exact = _EXACT_SIZES.get(str(kind), size)
+    if size > exact:
+        yield (
+            f'tokenizer "{kind}" has {exact:,} ids but {key}={size}: the other rows are padding, '
+            f"which training does without; to train, set {key}={exact}"
+        )
+    trains = any(place.startswith(("TrainConfig.", "OptimConfig.")) for place in values)
+    if trains and size == PRESETS["tinygpt"].vocab_size and kind in (None, "char"):
+        yield (
+            f"{key}={size} is the number of characters in Tiny Shakespeare, which is the corpus "
+            "unless another is named; another text has another number"
+        )
 
 
 def _on_a_step(values: _Values) -> Iterator[str]:

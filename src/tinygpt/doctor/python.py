@@ -34,7 +34,7 @@ def read_python(text: str) -> tuple[dict[str, object], list[str]]:
         reader.classes_without_a_call()
         return reader.settings, reader.notes()
     except SyntaxError as error:
-        raise ConfigError(f"line {error.lineno}: {error.msg}; the doctor reads Python") from None
+        raise ConfigError(f"line {error.lineno}: {error.msg}; read as Python") from None
     except (RecursionError, MemoryError):
         raise ConfigError("an expression is nested too deep for a config") from None
     except ValueError as error:

@@ -10,45 +10,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tinygpt.doctor.build import FROM_THE_TOKENIZER, build, refusal
 from tinygpt.doctor.fields import (
     Computed,
-    default_window,
     foreign_model_type,
-    named,
     placed,
     plain,
     settings_of,
 )
-from tinygpt.doctor.keys import CLASSES, known_name
-from tinygpt.errors import ConfigError
+from tinygpt.doctor.keys import known_name
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.settings import to_dict
 
-__all__ = ["NO_SIZES", "RUN_FILE", "Split", "split_config"]
+__all__ = ["RUN_FILE", "Split", "split_config"]
 
 RUN_FILE = "run.toml"
-
-NO_SIZES = "no size of an architecture is given"
-"""Why a pure training config has no config.json: no contradiction."""
 
 _FILES = {
     "config.json": ("ModelConfig",),
     "generation_config.json": ("GenerationConfig",),
     "training.json": ("TrainConfig", "OptimConfig", "CorpusConfig", "TokenizerConfig"),
 }
-_FROM_THE_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id")
-_SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
-# Keys whose value can ask for what tinygpt does not compute; ModelConfig.from_dict says it.
-_REFUSABLE = (
-    "model_type",
-    "architectures",
-    "scale_attn_weights",
-    "scale_attn_by_inverse_layer_idx",
-    "add_cross_attention",
-    "is_encoder_decoder",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +92,11 @@ def split_config(data: Mapping[str, object]) -> Split:
     for file, owners in _FILES.items():
         problems: list[str] = []
         for owner in owners:
-            configs[owner], messages = _build(owner, values, data)
+            configs[owner], messages = build(owner, values, data)
             problems += clashes.get(owner, []) + messages
         if problems or foreign:  # of another model nothing means what it means here
             configs |= dict.fromkeys(owners)
-            reasons[file] = tuple(dict.fromkeys(_refusal(data) if foreign else problems))
+            reasons[file] = tuple(dict.fromkeys(refusal(data) if foreign else problems))
     sizes = (
         None if configs["ModelConfig"] or foreign else _without_vocabulary(values, clashes, data)
     )
@@ -141,82 +125,17 @@ def _without_vocabulary(
 ) -> dict[str, Any] | None:
     """Return the fields of an architecture that lacks its vocab_size and nothing else."""
     given = {place for place in values if place.startswith("ModelConfig.")}
-    if not given and not _refusal(data):
+    if not given and not refusal(data):
         return {}
     if "ModelConfig.vocab_size" in given or "ModelConfig" in clashes:
         return None
-    names = [f"ModelConfig.{name}" for name in _FROM_THE_TOKENIZER]
+    names = [f"ModelConfig.{name}" for name in FROM_THE_TOKENIZER]
     known = {place: value for place, value in values.items() if place not in names}
     known["ModelConfig.vocab_size"] = ("vocab_size", PRESETS["gpt2"].vocab_size)
-    config, _ = _build("ModelConfig", known, data)
+    config, _ = build("ModelConfig", known, data)
     if config is None:
         return None
-    return {k: v for k, v in to_dict(config).items() if k not in _FROM_THE_TOKENIZER}
-
-
-def _build(
-    owner: str, values: Mapping[str, tuple[str, object]], data: Mapping[str, object]
-) -> tuple[Any, list[str]]:
-    """Return a config, or None and everything that stands against it."""
-    given = {
-        place.partition(".")[2]: value
-        for place, value in values.items()
-        if place.startswith(f"{owner}.")
-    }
-    problems = _refusal(data) if owner == "ModelConfig" else []
-    problems += [
-        f"{key} is {value}, and the doctor runs nothing: write the value itself"
-        for key, value in given.values()
-        if isinstance(value, Computed)
-    ]
-    own = {name: value for name, (_, value) in given.items() if not isinstance(value, Computed)}
-    if owner == "ModelConfig":
-        missing = [name for name in _SIZES if name not in given]
-        if missing:
-            few = f"missing: {', '.join(missing)}; a model is its {len(_SIZES)} sizes, add them"
-            return None, [*problems, NO_SIZES if len(missing) == len(_SIZES) else few]
-        if not own.keys() >= set(_SIZES):
-            return None, problems
-    if owner == "TrainConfig" and "block_size" not in own:
-        own["block_size"] = default_window(values)
-    while True:
-        try:
-            config = CLASSES[owner](**own)
-        except ConfigError as error:
-            problems.append(_in_their_words(str(error), given))
-            name = str(error).partition("=")[0]
-            if name not in own or name in _SIZES:
-                return None, problems
-            del own[name]  # look for more to say; the config is lost already
-        else:
-            return (None if problems else config), problems
-
-
-def _refusal(data: Mapping[str, object]) -> list[str]:
-    names = named(data)
-    asked = {name: names[name][1] for name in _REFUSABLE if name in names}
-    try:
-        ModelConfig.from_dict(to_dict(PRESETS["tinygpt"]) | asked, where="", strict=False)
-    except ConfigError as error:
-        return [str(error).removeprefix(": ")]
-    return []
-
-
-def _in_their_words(message: str, given: Mapping[str, tuple[str, object]]) -> str:
-    """Add the user's names of the fields that a message names, and what would do."""
-    theirs = [
-        f"{name} is {key} here"
-        for name, (key, _) in given.items()
-        if key != name and f"{name}=" in message
-    ]
-    if "not divisible" in message:
-        width, heads = (given[name][1] for name in ("n_embd", "n_head"))
-        assert isinstance(width, int)
-        assert isinstance(heads, int)
-        near = max(n for n in range(1, min(heads, width, 1000) + 1) if width % n == 0)
-        wide = -(-width // heads) * heads
-        message += f": n_head={near} or n_embd={wide} would do"
-    return f"{message} ({', '.join(theirs)})" if theirs else message
+    return {k: v for k, v in to_dict(config).items() if k not in FROM_THE_TOKENIZER}
 
 
 def _has_place(key: str, data: Mapping[str, object], configs: Mapping[str, Any]) -> bool:

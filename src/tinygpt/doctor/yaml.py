@@ -38,7 +38,7 @@ def read_yaml(text: str) -> tuple[object, list[str]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(f"{where}{error.problem}; the doctor reads YAML") from None
+        raise ConfigError(f"{where}{error.problem}; read as YAML") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
