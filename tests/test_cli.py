@@ -104,6 +104,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--n-layer", "two"], "'two' is not a valid integer"),
         (["sample"], "missing argument 'MODEL'"),
         (["--qwxz"], 'there is no option "--qwxz" (help: tinygpt --help)'),
+        (["train", "--corpus", "a", "b"], "extra argument (b) (help: tinygpt train"),
+        (["train", "my own.txt", "more"], "extra arguments (my own.txt more) (help: tinygpt train"),
+        (["train", "my.txt"], "(my.txt); did you mean --corpus my.txt? (help: tinygpt train"),
+        (["train", "--config"], "'--config' requires an argument (help: tinygpt train --help)"),
+        (
+            ["sample", "runs/a", "hello", "my", "world"],
+            "quote the prompt: tinygpt sample runs/a 'hello my world' (help: tinygpt sample --help",
+        ),
+        (["bench", "a", "b"], "extra argument (b) (help: tinygpt bench --help)"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(

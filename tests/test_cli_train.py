@@ -317,6 +317,7 @@ def events() -> list[object]:
             train_bits_per_byte=2.885,
             bytes_per_s=2500.0,
             eta_s=100.0 - i,
+            last=i == 6,
         )
         for i in range(1, 7)
     ]
@@ -368,6 +369,8 @@ def test_on_a_terminal_progress_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> Non
             time.sleep(0.3)  # the bar is drawn five times a second
     shown = stream.getvalue()
     assert "100%" in shown
+    assert "step 6  evaluating" in shown
+    assert "step 6  loss" not in shown
     assert "\x1b[?25h" in shown  # the cursor is back
     assert "step 6  val_loss 1.5000 nats/token" in shown
     with working() as tell:
@@ -375,6 +378,18 @@ def test_on_a_terminal_progress_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> Non
         time.sleep(0.3)
     assert "reading \\x1b[31m" in stream.getvalue()
     assert "-:--:--" in stream.getvalue()  # the time left, not known yet
+
+
+def test_a_run_that_stops_early_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    from tinygpt.cli.follow import follow
+
+    for reason, said in (("early stopping", True), ("end", False)):
+        saved = Saved(
+            step=3, tokens=9, elapsed_s=1.0, path=Path("runs/a"), final=True, reason=reason
+        )
+        assert follow(lambda stop, tell, saved=saved: [saved], quiet=False).exit_code == 0
+        line = "stopped early, at step 3: the monitor_loss no longer improved"
+        assert (line in capsys.readouterr().err) is said
 
 
 def test_durations() -> None:

@@ -148,10 +148,14 @@ def test_early_stopping_ends_after_so_many_evaluations_without_a_better_one(
     assert losses[0] == min(losses)
     assert events[-1].final
     assert events[-1].step == 3
+    assert events[-1].reason == "early stopping"
+    assert not any(event.last for event in of(Step, events))  # the budget had more
     with pytest.raises(ConfigError, match=r"is complete \(3 steps\)"):
         list(resume(tmp_path / "r", corpus=AGAINST))
     whole = run(config, dataclasses.replace(settings, early_stopping_patience=12), tmp_path / "w")
     assert whole[-1].step == 12
+    assert whole[-1].reason == "end"
+    assert [step.last for step in of(Step, whole)] == [False] * 11 + [True]
 
 
 def test_decisions_need_evaluations():

@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["Evaluated", "Event", "Resumed", "Sampled", "Saved", "Step", "to_line"]
 
-_NOT_LOGGED = ("path", "progress", "train_bits_per_byte", "bytes_per_s", "eta_s")
+_NOT_LOGGED = ("path", "progress", "train_bits_per_byte", "bytes_per_s", "eta_s", "last")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,8 @@ class Step:
     """Text trained on per second."""
     eta_s: float
     """Time to the end of the run, estimated."""
+    last: bool = False
+    """Whether the budget ends with it: the final evaluation follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ class Saved:
     final: bool
     """Whether the run is complete."""
     reason: str
-    """start, scheduled, best (of the monitor slice), interrupted or end."""
+    """start, scheduled, best (of the monitor slice), interrupted, early stopping or end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

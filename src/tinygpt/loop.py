@@ -88,13 +88,14 @@ def _with_first(run: Run, first: Event, logs: tuple[Lines, Lines]) -> Iterator[E
     yield first
     prepare(run)
     yield from _train(run, logs)
+    reason = "early stopping" if run.gave_up and not run.budget.spent(run.step) else "end"
     if not run.was_stopped:
         yield from _finish(run)
     finished = not run.was_stopped
     if not finished:
         run.kept = None  # the training goes on with its own weights
     save_checkpoint(run.folder, run, logs, finished=finished)
-    yield _saved(run, "end" if finished else "interrupted")
+    yield _saved(run, reason if finished else "interrupted")
 
 
 def _train(run: Run, logs: tuple[Lines, Lines]) -> Iterator[Event]:
@@ -163,7 +164,7 @@ def _saved(run: Run, reason: str) -> Saved:
         tokens=run.tokens,
         elapsed_s=run.budget.elapsed_s,
         path=run.folder,
-        final=reason == "end",
+        final=reason in ("end", "early stopping"),
         reason=reason,
     )
 
@@ -190,6 +191,7 @@ def _step(run: Run) -> Step | None:
         train_bits_per_byte=done.loss / math.log(2) / bytes_per_token,
         bytes_per_s=n_bytes / budget.step_s if budget.step_s else 0.0,
         eta_s=budget.left_s(run.step),
+        last=budget.spent(run.step),
     )
 
 

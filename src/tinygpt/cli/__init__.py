@@ -153,9 +153,25 @@ def _explain_usage(problem: click.UsageError) -> int:
     if isinstance(problem, click.NoSuchOption):  # in the words of every other suggestion
         near = f'; did you mean "{problem.possibilities[0]}"?' if problem.possibilities else ""
         message = f'there is no option "{problem.option_name}"{near}'
+    message += _meant(problem)
     path = problem.ctx.command_path if problem.ctx else "tinygpt"
     console.error(f"{message[:1].lower()}{message[1:]} (help: {path} --help)")
     return problem.exit_code
+
+
+def _meant(problem: click.UsageError) -> str:
+    """Return what an argument too many was probably meant to be, or nothing."""
+    said, _, words = problem.message.partition(" (")
+    if problem.ctx is None or not said.startswith("Got unexpected extra argument"):
+        return ""
+    extra, verb, params = words.rstrip(")"), problem.ctx.info_name, problem.ctx.params
+    if verb == "train" and not params.get("corpus") and " " not in extra:
+        return f"; did you mean --corpus {console.word(extra)}?"
+    if verb == "sample":
+        model, prompt = (str(params.get(name)) for name in ("model", "prompt"))
+        whole = console.word(f"{prompt} {extra}")
+        return f"; quote the prompt: tinygpt sample {console.word(model)} {whole}"
+    return ""
 
 
 def _is_out_of_memory(problem: Exception) -> bool:

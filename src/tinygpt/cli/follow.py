@@ -65,6 +65,11 @@ def follow(
             f"tinygpt resume {console.word(str(saved.path))}"
         )
         return Followed(saved, None, stop.exit_code)
+    if saved.reason == "early stopping":
+        console.say(
+            f"stopped early, at step {saved.step:,}: the monitor_loss no longer improved",
+            quiet=quiet,
+        )
     if final is not None and final.bits_per_byte is not None:
         bits = f"{final.bits_per_byte:.4f} bits per byte on the held-out text, 32 KiB at most"
         console.say(bits, quiet=quiet)

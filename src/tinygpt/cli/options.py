@@ -80,6 +80,14 @@ MAX_DIGITS = 18
 class Verb(click.Command):
     """A command whose `--help` groups the options by the config that they belong to."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and let every usage error know its verb: click's parser forgets it in some."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as problem:
+            problem.ctx = problem.ctx or ctx
+            raise
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each config class, the verb's own options first."""
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}

@@ -45,9 +45,12 @@ def progress_for_training(events: Iterable[E], quiet: bool = False) -> Iterator[
     shown_s = float("-inf")
     with _bar(live) as move:
         for event in events:
-            if isinstance(event, Step) and event.elapsed_s - shown_s >= every_s:
+            due = isinstance(event, Step) and event.elapsed_s - shown_s >= every_s
+            if isinstance(event, Step) and (due or (live and event.last)):
                 shown_s = event.elapsed_s
-                if live:
+                if live and event.last:  # what is left can take long, and no event comes
+                    move(f"step {event.step:,}  evaluating", 1.0)
+                elif live:
                     move(_step_text(event), event.progress)
                 else:
                     console.say(f"{event.progress:4.0%}  {_step_text(event)}", quiet=quiet)
