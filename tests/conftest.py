@@ -2,8 +2,9 @@
 
 import json
 import os
+import shutil
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,3 +172,41 @@ def model_folder(
         (folder / name).write_text(json.dumps(config.to_dict(), indent=2), "utf-8")
     char_tokenizer.save(folder, tiny_config.n_positions)
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless browser; the test is skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("neither chromium nor google-chrome is installed")
+    quiet = "--no-sandbox --disable-gpu --disable-background-networking --disable-quic"
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=[*quiet.split(), "--no-first-run"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[Callable[[Path, int, str], Any]]:
+    """open_page(file, width, scheme): it in the browser; any message or other request fails."""
+    heard: list[str] = []
+    pages = []
+
+    def open_file(path: Path, width: int, scheme: str) -> Any:
+        page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.on("console", lambda message: heard.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: heard.append(f"error: {error}"))
+        page.on("request", lambda request: heard.append(f"request: {request.url}"))
+        page.goto(path.as_uri())
+        heard.remove(f"request: {path.as_uri()}")
+        pages.append(page)
+        return page
+
+    yield open_file
+    for page in pages:
+        page.close()
+    assert heard == []

@@ -95,11 +95,15 @@ def test_compare_on_a_text_of_ones_own(run, desk, capsys) -> None:
     assert [m["name"] for m in data["models"]] == ["own", "distilgpt2"]
     assert data["texts"][0]["n_bytes"] <= 200
     assert data["texts"][0]["prefix_bytes"] >= len("The king is dead.\n")
-    assert main([*argv, "--markdown", "out.md"]) == 0
+    assert main([*argv, "--markdown", "out.md", "--html", "out.html"]) == 0
     streams = capsys.readouterr()
     assert "bits per byte" in streams.out
     assert "written: out.md" in streams.err
+    assert "written: out.html" in streams.err
     assert Path("out.md").read_text("utf-8").startswith("# own and distilgpt2")
+    assert "<title>own and distilgpt2, side by side</title>" in Path("out.html").read_text("utf-8")
+    assert main([*argv, "--html", "nowhere/out.html"]) == 1
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_compare_unknown_characters(run, desk, capsys) -> None:
@@ -137,7 +141,11 @@ def test_demo_compares_on_32_kib_and_renames_the_last_run(desk, capsys, monkeypa
 
     monkeypatch.setattr(demo, "_train", trained)
     assert main(["demo", "--corpus", "own.txt"]) == 0
-    assert "the last run is now" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the last run is now" not in said
+    assert f"open in a browser: {Path('runs/demo/comparison.html').absolute()}" in said
+    page = Path("runs/demo/comparison.html").read_text("utf-8")
+    assert "The blocks, to one scale" in page
     data = json.loads(Path("runs/demo/comparison.json").read_text("utf-8"))
     assert [text["n_bytes"] for text in data["texts"]] == [32_768]
     before = Path("runs/demo/comparison.json").read_bytes()

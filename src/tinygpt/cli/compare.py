@@ -30,6 +30,12 @@ __all__ = ["command"]
 @click.option(
     "--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Also write Markdown."
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write one self-contained page with pictures; it works offline.",
+)
 @options.common("bytes", "device", "threads", "allow_pickle", "json", "quiet")
 def command(
     models: tuple[str, ...],
@@ -37,6 +43,7 @@ def command(
     n_bytes: int | None,
     unknown: str,
     markdown: Path | None,
+    html: Path | None,
     device: str,
     threads: int,
     allow_pickle: bool,
@@ -50,10 +57,10 @@ def command(
     from tinygpt.cli.progress import working
     from tinygpt.comparison import compare, default_texts
     from tinygpt.model_report import open_model
-    from tinygpt.report import comparison_markdown, comparison_renderable
+    from tinygpt.report import comparison_markdown, comparison_page, comparison_renderable
     from tinygpt.texts import text_file
 
-    console.refuse_unwritable(markdown)
+    console.refuse_unwritable(markdown, html)
     texts = [text_file(path, n_bytes) for path in text_files]
     with working(quiet) as tell:
         opened = []
@@ -71,11 +78,14 @@ def command(
     for model in opened:
         for note in getattr(model, "notes", ()):
             console.say(f"note: {note}", quiet=quiet)
-    if markdown is not None:
-        console.write_file(markdown, comparison_markdown(comparison))
-        console.say(f"written: {markdown}", quiet=quiet)
+    for path, draw in ((markdown, comparison_markdown), (html, comparison_page)):
+        if path is not None:
+            console.write_file(path, draw(comparison))
+            console.say(f"written: {path}", quiet=quiet)
     if as_json:
         console.json_document(comparison.to_dict())
     else:
         console.show(comparison_renderable(comparison))
-    console.next_commands(f"tinygpt inspect {console.word(models[0])}", quiet=quiet)
+    page = f"tinygpt compare {' '.join(map(console.word, models))} --html comparison.html"
+    inspect = f"tinygpt inspect {console.word(models[0])}"
+    console.next_commands(page if html is None else inspect, quiet=quiet)

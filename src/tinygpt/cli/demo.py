@@ -46,8 +46,8 @@ def command(
 ) -> int:
     """Train TinyGPT for about a minute, sample from it, and put it beside distilgpt2.
 
-    Leaves a run folder that Hugging Face transformers opens, with comparison.md and
-    comparison.json in it.
+    Leaves a run folder that Hugging Face transformers opens, with the report
+    comparison.html, comparison.md and comparison.json in it.
     """
     from tinygpt.cli.progress import working
     from tinygpt.corpora import load_corpus, load_default_corpus
@@ -126,14 +126,16 @@ def _compare(out: Path, device: str, threads: int, quiet: bool) -> "Comparison":
 
 
 def _show(comparison: "Comparison", out: Path, quiet: bool) -> None:
-    from tinygpt.report import comparison_markdown, comparison_renderable
+    from tinygpt.report import comparison_markdown, comparison_page, comparison_renderable
 
-    page, data = out / "comparison.md", out / "comparison.json"
-    console.write_file(page, comparison_markdown(comparison))
+    page, text, data = (out / f"comparison.{kind}" for kind in ("html", "md", "json"))
+    console.write_file(page, comparison_page(comparison))
+    console.write_file(text, comparison_markdown(comparison))
     console.write_file(data, comparison.to_json())
     console.show(comparison_renderable(comparison))
     console.say(quiet=quiet)
-    console.say(f"written: {page}, {data}", quiet=quiet)
+    console.say(f"written: {text}, {data}", quiet=quiet)
+    console.say(f"open in a browser: {page.absolute()}", quiet=quiet)
     run = console.word(str(out))
     console.next_commands(
         f'tinygpt sample {run} "Once upon a time"',

@@ -3,6 +3,7 @@
 Measures nothing.
 """
 
+from tinygpt.report.html import comparison_page
 from tinygpt.report.lens_html import lens_fragment, lens_page
 from tinygpt.report.lens_terminal import LensPicture
 from tinygpt.report.markdown import comparison_markdown
@@ -13,6 +14,7 @@ __all__ = [
     "LensPicture",
     "comparison_fragment",
     "comparison_markdown",
+    "comparison_page",
     "comparison_renderable",
     "lens_fragment",
     "lens_page",

@@ -68,7 +68,7 @@ TERMINAL = {
 
 def style_rules() -> str:
     """Return the CSS rules of all levels, in the light and in the dark."""
-    return f"{_rules(LIGHT)}@media (prefers-color-scheme: dark) {{\n{_rules(DARK)}}}\n"
+    return f"{_rules(LIGHT)}@media screen and (prefers-color-scheme: dark) {{\n{_rules(DARK)}}}\n"
 
 
 def _rules(colours: dict[str, tuple[str, str]]) -> str:

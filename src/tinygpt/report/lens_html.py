@@ -5,12 +5,8 @@ script, named there by its hash, adds what hovering and the arrow keys show. Wit
 text stands. jinja2 escapes every text; the numbers are embedded as JSON.
 """
 
-import base64
-import hashlib
 from collections.abc import Iterator
-from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygpt.escape import visible
 from tinygpt.lens import Lens
@@ -28,30 +24,30 @@ from tinygpt.report.lens_cells import (
     telling,
 )
 from tinygpt.report.lens_colours import LIGHT, style_rules
+from tinygpt.report.page import file_text, policy, template
 from tinygpt.surprisal import Token
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 __all__ = ["lens_fragment", "lens_page"]
 
 
 def lens_page(lens: Lens) -> str:
     """Return the page that `tinygpt lens --html` writes."""
-    style, script = _file("lens.css") + style_rules(), _file("lens.js")
-    return _template("lens.html").render(
+    style, script = (
+        file_text("base.css") + file_text("lens.css") + style_rules(),
+        file_text("lens.js"),
+    )
+    return template("lens.html").render(
         **_content(lens),
         style=style,
         script=script,
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'",
+        policy=policy(style, script),
         numbers=_numbers(lens),
     )
 
 
 def lens_fragment(lens: Lens) -> str:
     """Return totals and coloured text without script or style sheet, for `_repr_html_`."""
-    return _template("lens_fragment.html").render(**_content(lens))
+    return template("lens_fragment.html").render(**_content(lens))
 
 
 def _content(lens: Lens) -> dict[str, Any]:
@@ -147,22 +143,3 @@ def _tokens_until(tokens: Iterator[Token], end: int) -> list[list[Any]]:
         if token.end == end:
             break
     return taken
-
-
-@cache
-def _template(name: str) -> "Template":
-    import jinja2  # here, so that a table on the terminal does not pay for it
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    return environment.from_string(_file(name))
-
-
-def _file(name: str) -> str:
-    return resources.files("tinygpt.report").joinpath(name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    """Return what a Content-Security-Policy calls an inline script or style sheet."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

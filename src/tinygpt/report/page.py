@@ -1,0 +1,51 @@
+"""What the HTML pages share: templates that escape, and a policy that lets nothing else in."""
+
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from tinygpt.escape import printable, visible
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["file_text", "policy", "template"]
+
+
+@cache
+def template(name: str) -> "Template":
+    """Return a template of this folder; `visible` and `printable` are filters in it.
+
+    Every text is escaped on its way in, unless the template says `safe`.
+    """
+    import jinja2  # here, so that a table on the terminal does not pay for it
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(visible=visible, printable=printable)
+    return environment.from_string(file_text(name))
+
+
+def file_text(name: str) -> str:
+    """Return a file of this folder."""
+    return resources.files("tinygpt.report").joinpath(name).read_text("utf-8")
+
+
+def policy(style: str, script: str | None = None) -> str:
+    """Return a Content-Security-Policy that allows this style sheet and script and nothing else."""
+    allowed = ["default-src 'none'", f"style-src '{_hash(style)}'"]
+    if script is not None:
+        allowed.append(f"script-src '{_hash(script)}'")
+    return "; ".join([*allowed, "base-uri 'none'", "form-action 'none'"])
+
+
+def _hash(text: str) -> str:
+    """Return what a Content-Security-Policy calls an inline script or style sheet."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
