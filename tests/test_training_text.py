@@ -13,6 +13,7 @@ from tinygpt.training_text import (
     contamination,
     copies,
     read_training_texts,
+    web_trained,
     yardsticks,
 )
 
@@ -103,3 +104,24 @@ def test_yardsticks_are_taught_where_there_is_a_teacher() -> None:
     assert names[:2] == ["uniform", "unigram"]
     assert [y.name for y in yardsticks(text, None)] == ["xz alone", "bzip2 alone"]
     assert yardsticks(text, "not known") == yardsticks(text, None)
+
+
+def test_who_has_read_the_web(tmp_path, corpus) -> None:
+    def behind(name: str, **more: object) -> bool | None:
+        made = run(tmp_path, name, corpus, **more)
+        return web_trained(name, SimpleNamespace(path=made.path, commit=None))
+
+    assert behind("scratch", data={}, **{"from": None}) is False
+    assert behind("tuned", data={}, **{"from": "distilgpt2@0123abc"}) is True
+    assert behind("again", data={}, **{"from": "/home/me/runs/scratch"}) is None
+    assert behind("doctored") is None  # a training.json of the doctor's says no more than settings
+    assert web_trained("distilgpt2", None) is True
+    assert web_trained("tinygpt", None) is None
+    assert web_trained("x/y", SimpleNamespace(path=tmp_path, commit="0123")) is True
+    assert web_trained("a folder", SimpleNamespace(path=tmp_path, commit=None)) is None
+
+
+def test_a_start_is_named_without_the_folders_of_its_owner(tmp_path, corpus) -> None:
+    made = run(tmp_path, "tuned", corpus, **{"from": "/home/me/runs/big"})
+    described = read_training_texts([made])["tuned"].described
+    assert described.endswith("own.txt, after big")

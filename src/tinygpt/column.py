@@ -18,7 +18,6 @@ from tinygpt.costs import ContextBin
 from tinygpt.errors import TinyGPTError
 from tinygpt.language_model import LanguageModel
 from tinygpt.learning_curve import read_curve
-from tinygpt.model_config import PRESETS
 from tinygpt.model_report import Architecture, ModelReport, Quality, known_to_all
 from tinygpt.opening import load
 from tinygpt.quality import Progress, Scoring, bins_of_context
@@ -27,7 +26,7 @@ from tinygpt.samples import Sample, draw_samples
 from tinygpt.texts import Text
 from tinygpt.tokenization import first_words, token_texts, tokenization
 from tinygpt.tokenizer import Tokenizer
-from tinygpt.training_text import TrainingText, contamination
+from tinygpt.training_text import TrainingText, contamination, web_trained
 from tinygpt.verdict import verdict
 
 __all__ = ["Setting", "report_on"]
@@ -112,7 +111,7 @@ def report_on(
         curve=read_curve(lm.path if lm else None),
         loss_by_context=_by_context(model, setting, partial(_from, say, model.name)),
         trained_on=known.described if known else None,
-        web_trained=_web_trained(model, known),
+        web_trained=web_trained(model.name, lm),
         verdict=_verdict(lm, quality[0], setting.yardsticks, samples),
     )
 
@@ -177,14 +176,6 @@ def _load_s(lm: LanguageModel | None) -> Spread | None:
         device = lm.model.lm_head.weight.device.type
         return time_loads(partial(load, lm.path, device=device, allow_pickle=True), N_LOADS)
     return None
-
-
-def _web_trained(model: LanguageModel | Architecture, known: TrainingText | None) -> bool | None:
-    if known is not None and known.start is None:
-        return False
-    name = model.name if known is None else known.start
-    published = isinstance(model, LanguageModel) and model.commit is not None
-    return True if published or (name in PRESETS and name != "tinygpt") else None
 
 
 def _verdict(

@@ -13,6 +13,7 @@ from tinygpt.data import training_characters
 from tinygpt.errors import TinyGPTError
 from tinygpt.language_model import LanguageModel
 from tinygpt.memorisation import Overlap, find_overlap
+from tinygpt.model_config import PRESETS
 from tinygpt.model_folder import read_json
 from tinygpt.texts import Text, run_corpus
 
@@ -23,6 +24,7 @@ __all__ = [
     "contamination",
     "copies",
     "read_training_texts",
+    "web_trained",
     "yardsticks",
 ]
 
@@ -43,12 +45,15 @@ class TrainingText:
     n_bytes: int | None
     """Of the whole training part, where the run says so."""
     start: str | None
-    """The model that was fine-tuned on it; None for a run from scratch."""
+    """What was fine-tuned on it: a folder, or a hub name with its commit; None from scratch."""
 
     @property
     def described(self) -> str:
-        """Say in one line what it is."""
-        after = f", after {self.start}" if self.start else ""
+        """Say in one line what it is, without the folders of its owner."""
+        start = self.start
+        after = (
+            f", after {Path(start).name if Path(start).is_absolute() else start}" if start else ""
+        )
         return f"{self.n_characters:,} characters of {self.name}{after}"
 
 
@@ -99,6 +104,24 @@ def read_training_texts(models: Sequence[LanguageModel]) -> dict[str, TrainingTe
     return found
 
 
+def web_trained(name: str, lm: LanguageModel | None) -> bool | None:
+    """Say whether web text is behind a model; None where that is not known.
+
+    It is behind published models and runs that began with one, not behind a run from scratch.
+
+    Args:
+        name: of the model.
+        lm: the opened model; None where it could not be opened.
+    """
+    table = _training_json(lm.path) if lm else {}
+    if "data" in table:  # only our runs say how much they read
+        start = table.get("from")
+        if start is None:
+            return False
+        return True if _published(start) else None
+    return True if _published(name) or (lm is not None and lm.commit is not None) else None
+
+
 def yardsticks(text: Text, training: TrainingText | str | None) -> tuple[Yardstick, ...]:
     """Score a text by the yardsticks, taught by a training text where there is one."""
     if not isinstance(training, TrainingText):
@@ -127,6 +150,11 @@ def copies(sample: str | None, training: TrainingText | None) -> Overlap | None:
     if not sample or training is None:
         return None
     return find_overlap(sample, training.text)
+
+
+def _published(name: str) -> bool:
+    """Say whether it is a hub name with its commit, or a preset of one."""
+    return not Path(name).is_absolute() and ("@" in name or (name in PRESETS and name != "tinygpt"))
 
 
 def _training_json(folder: Path | None) -> dict[str, Any]:
