@@ -24,7 +24,8 @@ __all__ = ["command"]
     "file",
     metavar="FILE",
     type=options.TEXTS,
-    help="A UTF-8 text file, a folder of them, or a named corpus. Without it: the held-out part of a run's corpus.",
+    help="A UTF-8 text file, a folder of them, or a named corpus. Without it: the held-out part of "
+    "a run's corpus.",
 )
 @options.common("bytes")
 @click.option(
