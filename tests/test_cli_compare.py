@@ -70,7 +70,8 @@ def test_demo_leaves_a_run_and_a_comparison(desk, capsys) -> None:
     assert distil["quality"][0]["evaluation"] is None
     assert "| n\\_layer | 4 | 2 |" in Path("runs/demo/comparison.md").read_text("utf-8")
     samples = Path("runs/demo/samples.jsonl").read_text("utf-8").splitlines()
-    assert [json.loads(line)["text"] for line in samples] == [s["text"] for s in tiny["samples"]]
+    assert [json.loads(line)["event"] for line in samples] == ["sampled"]
+    assert all(sample["text"] for sample in tiny["samples"])
     lines = Path("runs/demo/metrics.jsonl").read_text("utf-8").splitlines()
     assert json.loads(lines[-1])["event"] == "saved"
     from transformers import AutoModelForCausalLM

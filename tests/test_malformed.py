@@ -148,7 +148,10 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         nothing,
         "sample good a b c",
         2,
-        "got unexpected extra arguments (b c) (help: tinygpt sample --help)",
+        (
+            "got unexpected extra arguments (b c); quote the prompt: tinygpt sample good 'a b c' "
+            "(help: tinygpt sample --help)"
+        ),
     ),
     (
         "option without value",
@@ -288,8 +291,9 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         "train -q --corpus t.txt --max-steps 1 --n-embd 1000000000",
         2,
         (
-            "n_layer=4, n_embd=1000000000, n_inner=4000000000, vocab_size=65, n_positions=128"
-            " are more than 1,000 layers or 100,000,000,000 parameters; tinygpt opens no more"
+            "n_layer=4, n_embd=1000000000, n_inner=4000000000, vocab_size=50257, "
+            "n_positions=128 are more than 1,000 layers or 100,000,000,000 parameters; tinygpt opens "
+            "no more"
         ),
     ),
     (
@@ -1359,7 +1363,10 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         nothing,
         "train --config none.toml",
         2,
-        'config "none.toml" is neither a TOML file nor a run folder; check the path',
+        (
+            'config "none.toml" does not exist; give a TOML file, a run folder or the name of a run '
+            "in runs/"
+        ),
     ),
     (
         "run file empty name",
@@ -1503,7 +1510,7 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         nothing,
         "resume nowhere",
         2,
-        ("nowhere is not a run folder: it has no training.json; a run is made by `tinygpt train`"),
+        "nowhere does not exist; give a run folder, or its name in runs/",
     ),
     (
         "resume folder",
