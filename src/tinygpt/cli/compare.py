@@ -10,7 +10,7 @@ __all__ = ["command"]
 
 
 @click.command(cls=options.Verb)
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=options.MODEL)
 @click.option(
     "--text",
     "text_files",
