@@ -291,8 +291,8 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         "train -q --corpus t.txt --max-steps 1 --n-embd 1000000000",
         2,
         (
-            "n_layer=4, n_embd=1000000000, n_inner=4000000000, vocab_size=50257, n_positions=128 are "
-            "more than 1,000 layers or 100,000,000,000 parameters; tinygpt opens no more"
+            "n_layer=4, n_embd=1000000000, n_inner=4000000000, vocab_size=50257, n_positions=128 "
+            "are more than 1,000 layers or 100,000,000,000 parameters; tinygpt opens no more"
         ),
     ),
     (
