@@ -877,3 +877,13 @@ def test_labels_of_a_training_json_are_counted_in_its_tables():
 def test_exports_are_exact():
     public = {n for n, v in vars(doctor).items() if getattr(v, "__module__", "") == doctor.__name__}
     assert set(doctor.__all__) == {n for n in public if not n.startswith("_")} | {"LABELS"}
+
+
+def test_ids_outside_the_vocabulary_are_named_beside_a_wrong_size():
+    data = {"vocab_size": 65, "n_positions": 8, "n_layer": 1, "n_head": 3, "n_embd": 8}
+    found = contradictions(**data, bos_token_id=70, eos_token_id=64)
+    assert sum("is outside the vocabulary" in fault for fault in found) == 1
+    assert any(fault.startswith("bos_token_id=70 is outside the vocabulary") for fault in found)
+    assert any("not divisible by n_head=3" in fault for fault in found)
+    alone = contradictions(**data | {"n_head": 2, "bos_token_id": 70})
+    assert sum("bos_token_id=70" in fault for fault in alone) == 1

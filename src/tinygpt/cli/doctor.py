@@ -63,7 +63,9 @@ def command(file: Path, folder: Path | None, as_json: bool, quiet: bool) -> None
     if folder is not None:
         broken = {r for reasons in split.reasons.values() for r in reasons if r != NO_SIZES}
         if broken:  # a contradiction that stops no file is shown, and the rest is written
-            raise ConfigError(f"{source.name} is not split: {'; '.join(sorted(broken))}")
+            others = [fault for fault in diagnosis.contradictions if fault not in broken]
+            every = "; ".join([*sorted(broken), *others])
+            raise ConfigError(f"{source.name} is not split: {every}")
         written = write_split(split, folder)
     if as_json:
         head = {"file": source.name, "language": source.language}

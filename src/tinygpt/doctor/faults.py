@@ -68,7 +68,7 @@ def contradictions(data: Mapping[str, object]) -> tuple[str, ...]:
             for place, value in placed(data)[0].items()
             if not isinstance(value[1], Computed)
         }
-        for check in (_window, _n_ctx, _head_dim, _vocabulary, _schedule, _not_computed, _batches):
+        for check in _CHECKS:
             found += check(names, values)
         found += _unread_by_hf(data, values)
     return tuple(dict.fromkeys(found))
@@ -125,6 +125,18 @@ def _vocabulary(names: _Values, values: _Values) -> Iterator[str]:
             f"{kind_key}={shown(kind)} has {at_least}{fewest:,} ids but {size_key}={size}: each id "
             f"needs its row; set {size_key}={fewest}"
         )
+
+
+def _ends(names: _Values, values: _Values) -> Iterator[str]:
+    """Yield what ModelConfig says of them, which it does not reach where a size is wrong too."""
+    _, size = values.get("ModelConfig.vocab_size", ("", None))
+    for name in ("bos_token_id", "eos_token_id"):
+        _, value = values.get(f"ModelConfig.{name}", ("", None))
+        if isinstance(size, int) and isinstance(value, int) and not 0 <= value < size:
+            yield (
+                f"{name}={value} is outside the vocabulary (0 to {size - 1}); use null if there is "
+                "none"
+            )
 
 
 def _schedule(names: _Values, values: _Values) -> Iterator[str]:
@@ -208,3 +220,9 @@ def _unread_by_hf(data: Mapping[str, object], values: _Values) -> Iterator[str]:
             f"{key}={shown(data[key])} is kept by transformers and read by nothing: it takes "
             f"{taken}{mend}"
         )
+
+
+_CHECKS = (
+    *(_window, _n_ctx, _head_dim, _vocabulary, _ends),
+    *(_schedule, _not_computed, _batches),
+)
