@@ -5,6 +5,7 @@
 On a machine that reaches the hub the table then shows distilgpt2's quality too.
 """
 
+import itertools
 import json
 import subprocess
 import sys
@@ -31,8 +32,10 @@ def main() -> None:
         run = Path(folder, "runs", "demo")
         lines = (run / "comparison.md").read_text("utf-8").split("\n")
         data = json.loads((run / "comparison.json").read_text("utf-8"))
-    table = [line for line in lines if line.startswith("|")]
-    notes = [line for line in lines[: lines.index("## Samples")] if line.startswith("- ")]
+    begin = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    table = list(itertools.takewhile(lambda line: line.startswith("|"), lines[begin:]))
+    after = lines[lines.index("## What it rests on") + 2 :]
+    notes = list(itertools.takewhile(lambda line: line.startswith("- "), after))
     notes.append(f"- Command: `tinygpt demo`, {data['created'][:10]}")
     sample = data["models"][0]["samples"][0]
     text = (sample["prompt"] + sample["text"]).split("\n")

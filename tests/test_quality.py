@@ -79,7 +79,7 @@ def test_above_two_models_the_pairs_are_corrected(pair) -> None:
 
 
 def test_no_interval_has_a_reason(pair) -> None:
-    assert "one model alone" in score(pair[:1]).no_interval
+    assert "only one model" in score(pair[:1]).no_interval
     short = dataclasses.replace(TEXT, text=LINE * 3)
     found = score(pair, short)
     assert found.differences == found.matched_differences == ()

@@ -150,7 +150,7 @@ def _differences(
 ) -> tuple[tuple[Difference, ...], str | None]:
     """Return the paired differences, or none and the reason."""
     if len(measured) < 2:
-        return (), "one model alone differs from none"
+        return (), "only one model has a figure"
     blocks = {name: costs.blocks(block_bytes) for name, (_, costs) in measured.items()}
     try:
         return paired_differences(blocks), None
