@@ -1044,7 +1044,7 @@ CASES: list[tuple[str, Callable[[], Any], str | list[str], int, str]] = [
         file(S, header('{"a": 1, "a": 2}')),
         "sample good a",
         2,
-        "good/model.safetensors: its safetensors header is damaged: a key is there twice",
+        'good/model.safetensors: its safetensors header is damaged: the key "a" is there twice',
     ),
     (
         "header deep",

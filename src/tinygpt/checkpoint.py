@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tinygpt.errors import CheckpointError, MachineError
+from tinygpt.settings import parse_json
 from tinygpt.weights import read_safetensors, write_safetensors
 
 __all__ = ["Arrays", "Checkpoint", "load", "load_newest", "load_step", "save", "write_file"]
@@ -222,7 +223,7 @@ def _set_aside(path: Path) -> Path:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_bytes())
+        data = parse_json(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path.parent}: {path.name} is missing or unreadable: {error}"

@@ -4,7 +4,6 @@ A folder with a training.json was written by tinygpt and is read strictly; any o
 Face folder, whose stray keys are reported and left alone. Standard library only.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from tinygpt.errors import CheckpointError
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import GPT2_EOT_ID, ModelConfig, stray_keys
+from tinygpt.settings import parse_json
 
 __all__ = ["read_config", "read_generation_config", "read_json"]
 
@@ -45,9 +45,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise CheckpointError(f"{path}: larger than {MAX_CONFIG_BYTES:,} bytes: not a config")
-        data = _parsed(path.read_text("utf-8"))
+        data = parse_json(path.read_text("utf-8"))
         if isinstance(data, str):  # published so: dumped twice
-            data = _parsed(data)
+            data = parse_json(data)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path.parent}: no {path.name}; a model folder holds config.json, model.safetensors "
@@ -64,19 +64,6 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} can't be read: {error.strerror}; chmod it") from None
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data
-
-
-def _parsed(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_no_duplicates)
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in data:
-            raise ValueError(f'the key "{key}" is there twice')
-        data[key] = value
     return data
 
 

@@ -8,6 +8,7 @@ each field to `--help`, so that no setting is described twice. Standard library 
 import ast
 import functools
 import inspect
+import json
 import math
 import sys
 import types
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 
 from tinygpt.errors import ConfigError, did_you_mean
 
-__all__ = ["check_types", "field_docs", "from_dict", "to_dict"]
+__all__ = ["check_types", "field_docs", "from_dict", "parse_json", "to_dict"]
 
 T = TypeVar("T")
 
@@ -79,6 +80,16 @@ def check_types(config: Any) -> None:
             raise ConfigError(f"{field.name}={_shown(value)} is not allowed: expected {names}")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Read a JSON text in which no object has a key twice.
+
+    Raises:
+        ValueError: no JSON, or a key that is there twice.
+        RecursionError: nested too deeply.
+    """
+    return json.loads(text, object_pairs_hook=_no_duplicates)
+
+
 @functools.cache
 def field_docs(cls: type) -> dict[str, str]:
     """Return the docstring under each field, on one line each: what `--help` shows."""
@@ -91,6 +102,15 @@ def field_docs(cls: type) -> dict[str, str]:
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             docs[node.target.id] = " ".join(str(after.value.value).split())
     return docs
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in data:
+            raise ValueError(f'the key "{key}" is there twice')
+        data[key] = value
+    return data
 
 
 @functools.cache

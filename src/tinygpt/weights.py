@@ -7,7 +7,6 @@ first used. Writing goes to a temporary name, is flushed to the disk, and then r
 
 import contextlib
 import hashlib
-import json
 import os
 import warnings
 import zipfile
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tinygpt.errors import CheckpointError, MachineError
+from tinygpt.settings import parse_json
 
 __all__ = [
     "read_pickle",
@@ -73,7 +73,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """
     raw, body = _map(path)
     try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
+        header = parse_json(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its safetensors header is damaged: {error}") from None
     if not isinstance(header, dict):
@@ -225,16 +225,9 @@ def _item_size(dtype: str) -> int:
     return np.dtype((_DTYPES | _NOT_WEIGHTS)[dtype]).itemsize
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) != len(pairs):
-        raise ValueError("a key is there twice")
-    return data
-
-
 def _read_shards(index: Path, *, allow_pickle: bool) -> dict[str, np.ndarray[Any, Any]]:
     try:
-        names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        names = set(parse_json(index.read_text("utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{index}: damaged: {error}") from None
     tensors: dict[str, np.ndarray[Any, Any]] = {}
