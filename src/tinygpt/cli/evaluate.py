@@ -28,18 +28,7 @@ __all__ = ["command"]
     "a run's corpus.",
 )
 @options.common("bytes")
-@click.option(
-    "--context",
-    type=click.INT,
-    metavar="INT",
-    help="Longest context in tokens, the scored token included.  [default: the model's]",
-)
-@click.option(
-    "--stride",
-    type=click.INT,
-    metavar="INT",
-    help="Tokens by which the window moves on.  [default: half the context]",
-)
+@options.common("context", "stride")
 @click.option(
     "--unknown",
     type=click.Choice(["refuse", "escape"]),

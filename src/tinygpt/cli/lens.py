@@ -30,18 +30,7 @@ __all__ = ["command"]
     callback=lambda ctx, param, value: options.byte_count(value),
     help="How much of the text is scored and shown.",
 )
-@click.option(
-    "--context",
-    type=click.INT,
-    metavar="INT",
-    help="Longest context in tokens, the scored token included.  [default: the model's]",
-)
-@click.option(
-    "--stride",
-    type=click.INT,
-    metavar="INT",
-    help="Tokens by which the window moves on.  [default: half the context]",
-)
+@options.common("context", "stride")
 @click.option(
     "--unknown",
     type=click.Choice(["escape", "refuse"]),

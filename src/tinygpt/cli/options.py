@@ -175,8 +175,8 @@ def add(
 def common(*names: str) -> Callable[[F], F]:
     """Give a verb some of the options that many verbs share.
 
-    Names and arguments: device, dtype, threads, quiet; json (`as_json`), allow_pickle, and bytes
-    (`n_bytes`, None for all).
+    Names and arguments: device, dtype, threads, quiet, context, stride, allow_pickle; json
+    (`as_json`), and bytes (`n_bytes`, None for all).
     """
 
     def decorate(function: F) -> F:
@@ -215,6 +215,18 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         metavar="N|all",
         callback=lambda ctx, param, value: byte_count(value),
         help="How much of each text is scored.",
+    ),
+    "context": click.option(
+        "--context",
+        type=click.INT,
+        metavar="INT",
+        help="Longest context in tokens, the scored token included.  [default: the model's]",
+    ),
+    "stride": click.option(
+        "--stride",
+        type=click.INT,
+        metavar="INT",
+        help="Tokens by which the window moves on.  [default: half the context]",
     ),
     "allow_pickle": click.option(
         "--allow-pickle",
