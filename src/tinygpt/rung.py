@@ -7,7 +7,7 @@ from typing import Any
 from tinygpt.corpora import Corpus
 from tinygpt.errors import ConfigError
 from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.new_tokenizer import settled_fields
+from tinygpt.new_tokenizer import settle
 from tinygpt.run_config import OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.run_file import RunFile, check_table, overlaid
 from tinygpt.rungs import RUNG_TABLES, Change
@@ -148,13 +148,7 @@ def _rung(
 
 
 def _architecture(given: dict[str, Any], kind: str, corpus: Corpus) -> ModelConfig:
-    settled = settled_fields(kind, corpus)
-    for name, value in settled.items():
-        if given.get(name, value) != value:
-            raise ConfigError(
-                f'{name}={given[name]} was given, but tokenizer "{kind}" makes it {value}; leave '
-                f"{name} out"
-            )
+    settled = settle(given, kind, corpus)
     if kind == "bpe" and "vocab_size" not in given:
         raise ConfigError('tokenizer "bpe" needs a size; give vocab_size in [rung.model]')
-    return replace(PRESETS["tinygpt"], **given | settled)
+    return replace(PRESETS["tinygpt"], **settled)
