@@ -1,6 +1,7 @@
 """compare: the same bytes for everyone, true figures, and nothing invented."""
 
 import dataclasses
+import io
 import json
 import re
 from pathlib import Path
@@ -302,7 +303,7 @@ def test_hostile_names_and_samples_are_shown_as_text(run, bpe_model) -> None:
     assert "How well they predict" in page
     assert "&lt;script&gt;" in page
     assert not re.search("<script|\x1b|\u202e", page)
-    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(record=True, width=100, file=io.StringIO())
     console.print(comparison_renderable(result))
     shown = console.export_text()
     console.file.close()
