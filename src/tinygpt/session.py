@@ -4,12 +4,14 @@ A session holds some sequences (slots), feeds them ids, and hands out logits as 
 knows nothing of text, sampling or torch, so that one generation loop serves every engine.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["DecodeSession"]
+from tinygpt.generation_config import GenerationConfig
+
+__all__ = ["DecodeSession", "SamplingSession"]
 
 
 class DecodeSession(Protocol):
@@ -49,3 +51,37 @@ class DecodeSession(Protocol):
 
     def free(self, slot: int) -> None:
         """Empty a slot for another sequence."""
+
+
+@runtime_checkable
+class SamplingSession(DecodeSession, Protocol):
+    """A session that can also sample: long runs without a Python call for each token."""
+
+    def decode(
+        self,
+        slots: Sequence[int],
+        n: int,
+        settings: GenerationConfig,
+        *,
+        rngs: Sequence[np.random.Generator],
+        seen: Sequence[Collection[int]],
+    ) -> list[list[int]]:
+        """Draw n ids for each slot, as `sampling.next_id` and a `step` in turn would.
+
+        The first one comes from the logits that the slot has now; every one but the last is
+        appended, so the next call must append the last. A slot that draws eos_token_id is done.
+
+        Args:
+            slots: different ones, each with room for n - 1 ids and with logits.
+            n: at least 1.
+            settings: its max_new_tokens and stop_strings are the caller's to obey.
+            rngs: of each slot; one number is drawn for each id, none if temperature is 0.
+            seen: of each slot, the ids that repetition_penalty applies to; those that are drawn
+                here count too, without being added to the caller's collection.
+
+        Returns:
+            The ids of each slot: n, or fewer that end with eos_token_id.
+
+        Raises:
+            ContextError: as `prefill`.
+        """
