@@ -1,6 +1,7 @@
 # make demo      train TinyGPT, put it beside distilgpt2 (makes .venv and installs first)
 # make test      format, lint, types, import contract and tests: what CI runs first
 # make test-all  every test, slow ones too
+# make torture   the battery of docs/trust.md in full: half an hour at most, a line per test
 # make fix       let ruff mend format and lint
 # make check-gguf CORPUS=FILE.txt   GGUF files run in llama.cpp, which is compiled first (minutes)
 # make readme-table   the comparison table of the README with distilgpt2's quality (needs the hub)
@@ -14,16 +15,19 @@ HAS_TORCH = $(shell $(BIN)/python -c "import importlib.metadata as m; print('yes
 # In CI the package is installed as users get it, so that a missing file fails there.
 EDITABLE := $(if $(CI),,-e)
 
-.PHONY: demo test test-all fix check setup setup-dev check-gguf readme-table clean
+.PHONY: demo test test-all torture fix check setup setup-dev check-gguf readme-table clean
 
 demo: setup
 	$(BIN)/tinygpt demo
 
 test: check
-	$(BIN)/python -m pytest -n 2 -m "not slow and not hub and not gpu"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not hub and not gpu and not battery"
 
 test-all: setup-dev
 	$(BIN)/python -m pytest -n 2 --durations=10
+
+torture: setup-dev
+	TINYGPT_TORTURE=1 $(BIN)/python -m pytest tests/battery -n 2 -q
 
 check: setup-dev
 	$(BIN)/ruff format --check
