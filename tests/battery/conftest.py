@@ -103,7 +103,7 @@ _MISSING = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_sessionfinish(session: pytest.Session):  # noqa: ANN201
+def pytest_sessionfinish(session: pytest.Session):
     """Fail a battery of which a test is missing: the summary is written inside."""
     yield
     if session.config.stash.get(_MISSING, False) and session.exitstatus == 0:
