@@ -63,25 +63,26 @@ class SamplingSession(DecodeSession, Protocol):
         n: int,
         settings: GenerationConfig,
         *,
-        rngs: Sequence[np.random.Generator],
-        seen: Sequence[Collection[int]],
+        seed: int = 0,
+        sample_indices: Sequence[int] | None = None,
+        drawn: Sequence[int] | None = None,
+        seen: Sequence[Collection[int]] | None = None,
+        stop_ids: Sequence[int] = (),
     ) -> list[list[int]]:
-        """Draw n ids for each slot, as `sampling.next_id` and a `step` in turn would.
+        """Draw up to n ids for each slot: what `sampling.next_id` and `step` give by turns.
 
-        The first one comes from the logits that the slot has now; every one but the last is
-        appended, so the next call must append the last. A slot that draws eos_token_id is done.
+        Each id but a slot's last is appended to it (feed the last one with `step` to go on).
 
         Args:
-            slots: different ones, each with room for n - 1 ids and with logits.
+            slots: different ones, which have logits.
             n: at least 1.
-            settings: its max_new_tokens and stop_strings are the caller's to obey.
-            rngs: of each slot; one number is drawn for each id, none if temperature is 0.
-            seen: of each slot, the ids that repetition_penalty applies to; those that are drawn
-                here count too, without being added to the caller's collection.
+            settings: how to draw; max_new_tokens, stop_strings and the special ids are not read.
+            seed, sample_indices: key of each slot's random stream; None counts from 0.
+            drawn: numbers already drawn from each stream; None means 0.
+            seen: for each slot the ids that repetition_penalty applies to; what is drawn here
+                counts too.
+            stop_ids: a slot ends when one of them is drawn, which is the last of its ids then.
 
         Returns:
-            The ids of each slot: n, or fewer that end with eos_token_id.
-
-        Raises:
-            ContextError: as `prefill`.
+            The ids of each slot; fewer than n only after one of stop_ids.
         """
