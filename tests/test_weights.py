@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file
 from safetensors.torch import save_file as save_torch
 
-from tinygpt import weights
+from tinygpt import tensor_header
 from tinygpt.errors import CheckpointError, MachineError
 from tinygpt.weights import read_safetensors, read_weights, write_safetensors
 
@@ -219,13 +219,13 @@ class TestRefusals:
             with pytest.raises(CheckpointError, match=r"tensor 'h\.0\.ln_1\.bias'"):
                 read_safetensors(write(tmp_path / "x", {"h.0.ln_1.bias": bad}, self.BODY))
 
-    @pytest.mark.parametrize("n", [2**63, 2**64 - 1, weights.MAX_HEADER_BYTES + 1])
+    @pytest.mark.parametrize("n", [2**63, 2**64 - 1, tensor_header.MAX_HEADER_BYTES + 1])
     def test_absurd_header_length(self, tmp_path: Path, n: int) -> None:
         path = tmp_path / "x"
         path.write_bytes(struct.pack("<Q", n) + b"{}")
         with path.open("r+b") as file:
-            file.truncate(weights.MAX_HEADER_BYTES + 1000)  # sparse
-        with pytest.raises(CheckpointError, match="not a safetensors file"):
+            file.truncate(tensor_header.MAX_HEADER_BYTES + 1000)  # sparse
+        with pytest.raises(CheckpointError, match=r"not a (safetensors file|GPT-2)"):
             read_safetensors(path)
 
     def test_what_is_no_file(self, tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 
+_LONGEST_WORD = 100
+
+
 class TinyGPTError(Exception):
     """Anything tinygpt refuses; the message is one line for the user."""
 
@@ -68,5 +71,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         >>> did_you_mean("n_heads", ["n_head", "n_layer"])
         '; did you mean "n_head"?'
     """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    # A hostile word may be a megabyte long, and is then near none of ours.
+    near = difflib.get_close_matches(word[:_LONGEST_WORD], list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""

@@ -4,12 +4,14 @@ Names are HF's already; what differs is the prefix, the orientation of four matr
 GPT-2's Conv1D, stored as (in, out), where nn.Linear has (out, in)), mask buffers that old files
 carry, the tied output matrix, which a file holds once, and the spelling of GPT-2's first files.
 Pure functions on anything with `.shape`, `.dtype` and `.T` (numpy arrays, torch tensors); nothing
-is copied.
+is copied. Arrays, which come from files, are looked through for numbers that are none.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from tinygpt.errors import CheckpointError
 from tinygpt.model_config import ModelConfig
@@ -36,8 +38,9 @@ _OTHERS = {
     "crossattention": "cross attention to an encoder",
     "ln_cross_attn": "cross attention to an encoder",
 }
+_PIECE = 2**16  # numbers
 # Causal masks: buffers of old transformers versions, not to be confused with attn.c_attn.bias.
-_MASK = re.compile(r"^h\.\d+\.attn\.(masked_)?bias$")
+_MASK = re.compile(r"^h\.(\d+)\.attn\.(masked_)?bias$")
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -76,10 +79,10 @@ def from_hf(tensors: Mapping[str, Any], config: ModelConfig, where: str) -> dict
         is not tied.
 
     Raises:
-        CheckpointError: a tensor is missing, unknown, twice there, of the wrong shape or not
-            of floats.
+        CheckpointError: a tensor is missing, unknown, twice there, of the wrong shape, not of
+            floats, or holds a NaN, an infinity or a number too large for float32.
     """
-    found = _collect(tensors, where)
+    found = _collect(tensors, config.n_layer, where)
     head = found.pop("lm_head.weight", None)
     expected = expected_shapes(config)
     _check(found, expected, where)
@@ -98,6 +101,12 @@ def from_hf(tensors: Mapping[str, Any], config: ModelConfig, where: str) -> dict
         shape = {"lm_head.weight": expected["transformer.wte.weight"]}
         _check({"lm_head.weight": head}, shape, where)
         found["lm_head.weight"] = head
+    for name, array in found.items():
+        if isinstance(array, np.ndarray) and not _is_finite(array):
+            raise CheckpointError(
+                f"{where}: {name!r} holds NaN, infinity or a number too large for float32; such "
+                "weights compute nothing, take an earlier checkpoint or copy the file again"
+            )
     return found
 
 
@@ -112,18 +121,23 @@ def turned(tensors: Mapping[str, Any]) -> dict[str, Any]:
     return {name: a.T if _TRANSPOSED.search(name) else a for name, a in tensors.items()}
 
 
-def _collect(tensors: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _collect(tensors: Mapping[str, Any], n_layer: int, where: str) -> dict[str, Any]:
     """Return our names -> arrays in nn.Linear orientation, a stored head included, no masks."""
     found: dict[str, Any] = {}
+    layers = {str(layer) for layer in range(n_layer)}
     for key, array in tensors.items():
         bare = _bare_name(key, where)
-        if _MASK.match(bare):
+        if (mask := _MASK.match(bare)) and mask[1] in layers:
             continue
         name = bare if bare.startswith("lm_head") else f"transformer.{bare}"
         if name in found:
-            raise CheckpointError(f"{where}: the tensor {name!r} is there twice (again as {key!r})")
+            raise CheckpointError(
+                f"{where}: the tensor {name!r:.80} is there twice (again as {key!r:.80})"
+            )
         if "float" not in str(array.dtype):  # quantised weights would load as nonsense
-            raise CheckpointError(f"{where}: the tensor {key!r} holds {array.dtype}, not floats")
+            raise CheckpointError(
+                f"{where}: the tensor {key!r:.80} holds {array.dtype}, not floats"
+            )
         # OpenAI's matrices are convolutions of width 1.
         matrix = array[0] if "/" in key and tuple(array.shape[:1]) == (1,) else array
         conv = len(matrix.shape) == 2 and not re.search(r"(^|\.)blocks\.", key)
@@ -141,14 +155,14 @@ def _bare_name(key: str, where: str) -> str:
     for part in parts:
         if part in _OTHERS:
             raise CheckpointError(
-                f"{where}: the tensor {key!r} belongs to {_OTHERS[part]}, which tinygpt does not "
-                "compute; save the GPT2LMHeadModel alone"
+                f"{where}: the tensor {key!r:.80} belongs to {_OTHERS[part]}, which tinygpt does "
+                "not compute; save the GPT2LMHeadModel alone"
             )
     match = _NAME.match(".".join([*parts[:-1], *(_LAST.get(part, part) for part in parts[-1:])]))
     if match is None:
         raise CheckpointError(
-            f"{where}: the tensor {key!r} is not part of a GPT-2; tinygpt opens GPT-2's language "
-            "model alone"
+            f"{where}: the tensor {key!r:.80} is not part of a GPT-2; tinygpt opens GPT-2's "
+            "language model alone"
         )
     return re.sub(r"^blocks\.", "h.", match["name"])
 
@@ -162,7 +176,7 @@ def _check(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], wh
     if unknown := [name for name in found if name not in expected]:
         raise CheckpointError(
             f"{where}: {len(unknown)} tensor(s) that config.json has no place for, the first is "
-            f"{unknown[0]!r}"
+            f"{unknown[0]!r:.80}"
         )
     for name, shape in expected.items():
         if tuple(found[name].shape) != shape:
@@ -170,3 +184,15 @@ def _check(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], wh
                 f"{where}: {name!r} has shape {tuple(found[name].shape)}, config.json asks for "
                 f"{shape} (as out, in)"
             )
+
+
+def _is_finite(array: np.ndarray[Any, Any]) -> bool:
+    """Tell whether all floats can be float32: by their bits, in pieces that stay in the cache."""
+    most = np.array(np.inf, array.dtype)
+    if array.dtype.itemsize > 4:
+        most = np.nextafter(np.array(np.finfo(np.float32).max, array.dtype), most)
+    bits = f"u{array.itemsize}"
+    limit, without_sign = most.view(bits), np.array(-1, f"i{array.itemsize}").view(bits) >> 1
+    flat = (array if array.flags.c_contiguous else array.T).reshape(-1).view(bits)
+    pieces = (flat[i : i + _PIECE] for i in range(0, len(flat), _PIECE))
+    return all(bool(((piece & without_sign) < limit).all()) for piece in pieces)

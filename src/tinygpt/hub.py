@@ -154,11 +154,13 @@ def _is_pt(path: Path) -> bool:
 
 
 def _check_links(folder: Path) -> None:
-    """Refuse links to files outside: a folder from elsewhere must not make us read others."""
+    """Refuse what a folder from elsewhere must not have: links to files outside, pipes, devices."""
     homes = [folder.resolve()]
     if folder.parent.name == "snapshots":  # of a hub's cache, perhaps not the one in use
         homes.append(homes[0].parents[1] / "blobs")
     for path in sorted(folder.iterdir()):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise CheckpointError(f"{path} is no regular file but a pipe or device; take it out")
         if not path.is_symlink() or path.is_dir():
             continue
         if not path.exists():

@@ -79,7 +79,7 @@ class ModelConfig:
             )
         if self.activation_function not in ACTIVATIONS:
             raise ConfigError(
-                f'activation_function="{self.activation_function}" is not known'
+                f'activation_function="{self.activation_function:.60}" is not known'
                 f"{did_you_mean(self.activation_function, ACTIVATIONS)} "
                 f"(known: {', '.join(ACTIVATIONS)})"
             )
@@ -142,7 +142,7 @@ class ModelConfig:
             known = own | _HF_SILENT.keys()
             for key in data:
                 if key not in known:
-                    raise ConfigError(f'{where}: unknown key "{key}"{did_you_mean(key, own)}')
+                    raise ConfigError(f'{where}: unknown key "{key!s:.60}"{did_you_mean(key, own)}')
         values = {key: value for key, value in data.items() if key in own}
         if not strict:
             size = values.get("vocab_size")
@@ -247,19 +247,19 @@ _REFUSED_VALUES = {
 def _refuse_what_we_do_not_compute(data: Mapping[str, Any], where: str) -> None:
     if data.get("model_type", "gpt2") != "gpt2":
         raise ConfigError(
-            f'{where}: model_type "{data["model_type"]}" is not a GPT-2; '
+            f'{where}: model_type "{data["model_type"]!s:.60}" is not a GPT-2; '
             'tinygpt computes model_type "gpt2" only'
         )
     names = data.get("architectures") or ()
     for name in names if isinstance(names, list | tuple) else (names,):
         if name not in ("GPT2LMHeadModel", "GPT2Model"):
             raise ConfigError(
-                f"{where}: architectures names {name}, which is not a language model that tinygpt "
-                "computes (GPT2LMHeadModel or GPT2Model); save the language model alone"
+                f"{where}: architectures names {name!s:.60}, which is not a language model that "
+                "tinygpt computes (GPT2LMHeadModel or GPT2Model); save the language model alone"
             )
     for key, (allowed, meaning) in _REFUSED_VALUES.items():
         if data.get(key, allowed) is not allowed:
             raise ConfigError(
-                f"{where}: {key}={data[key]!r} asks for {meaning}, which tinygpt does not compute; "
-                f"only {key}={str(allowed).lower()} can be opened"
+                f"{where}: {key}={data[key]!r:.60} asks for {meaning}, which tinygpt does not "
+                f"compute; only {key}={str(allowed).lower()} can be opened"
             )

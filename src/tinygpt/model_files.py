@@ -3,16 +3,20 @@
 Nothing but an index of shards is opened. A pickle counts only where it is allowed.
 """
 
-import json
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tinygpt.errors import CheckpointError
+from tinygpt.settings import parse_json
+from tinygpt.small_file import read_small
 
-__all__ = ["MODEL_FOLDER", "file_names", "missing_file", "wanted_files"]
+__all__ = ["MAX_INDEX_BYTES", "MODEL_FOLDER", "file_names", "missing_file", "wanted_files"]
 
 MODEL_FOLDER = "a model folder holds config.json, model.safetensors and tokenizer.json"
+
+MAX_INDEX_BYTES = 4_000_000
+"""Largest index of shards; one names the tensors that the headers name (tensor_header.py)."""
 
 _FILES = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|vocab)\.json|merges\.txt"
@@ -68,6 +72,9 @@ def file_names(folder: Path) -> set[str]:
 
 def _shards(index: Path) -> set[str]:
     try:
-        return {str(name) for name in json.loads(index.read_bytes())["weight_map"].values()}
+        return {
+            str(name)
+            for name in parse_json(read_small(index, MAX_INDEX_BYTES))["weight_map"].values()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {index.name}  # an index that can't be read: whoever loads it says more

@@ -12,11 +12,15 @@ from tinygpt.errors import CheckpointError
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import GPT2_EOT_ID, ModelConfig, stray_keys
 from tinygpt.settings import parse_json
+from tinygpt.small_file import read_small
 
 __all__ = ["read_config", "read_generation_config", "read_json"]
 
 MAX_CONFIG_BYTES = 1_000_000
 """A config file larger than this is refused unread."""
+
+MAX_KEYS = 500
+"""And one with more keys at its top: GPT-2's has about 40."""
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
@@ -43,9 +47,11 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: no such file, too large, not JSON, or not an object.
     """
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise CheckpointError(f"{path}: larger than {MAX_CONFIG_BYTES:,} bytes: not a config")
-        data = parse_json(path.read_text("utf-8"))
+        try:
+            raw = read_small(path, MAX_CONFIG_BYTES)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}: not a config") from None
+        data = parse_json(raw.decode())
         if isinstance(data, str):  # published so: dumped twice
             data = parse_json(data)
     except FileNotFoundError:
@@ -60,19 +66,24 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not readable as JSON: {why}; mend it, or copy it again"
         ) from None
-    except PermissionError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}; chmod it") from None
+    except CheckpointError:
+        raise
+    except OSError as error:
+        mend = "; chmod it" if isinstance(error, PermissionError) else ""
+        raise CheckpointError(f"{path} can't be read: {error.strerror or error}{mend}") from None
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    if len(data) > MAX_KEYS:
+        raise CheckpointError(f"{path}: {len(data):,} keys, more than the {MAX_KEYS} of any config")
     return data
 
 
 def _notes(data: dict[str, Any], config: ModelConfig) -> Iterator[str]:
     """Yield what a reader of this config.json may not expect."""
     if strays := stray_keys(data):
-        yield f"no GPT-2 code reads {', '.join(map(repr, strays))}"
+        yield f"no GPT-2 code reads {', '.join(f'{key!r:.60}' for key in strays)}"
     if data.get("n_ctx", config.n_positions) != config.n_positions:
-        yield f"n_ctx={data['n_ctx']!r} is vestigial; n_positions={config.n_positions} counts"
+        yield f"n_ctx={data['n_ctx']!r:.60} is vestigial; n_positions={config.n_positions} counts"
     if config.vocab_size <= GPT2_EOT_ID and GPT2_EOT_ID in (
         data.get("bos_token_id"),
         data.get("eos_token_id"),

@@ -40,7 +40,7 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     for key in data:
         if key not in known:
             raise ConfigError(
-                f'{where}: unknown key "{key}"{did_you_mean(key, known)} '
+                f'{where}: unknown key "{key!s:.60}"{did_you_mean(key, known)} '
                 f"(known keys: {', '.join(sorted(known))})"
             )
     for name, field in known.items():
@@ -108,7 +108,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for key, value in pairs:
         if key in data:
-            raise ValueError(f'the key "{key}" is there twice')
+            raise ValueError(f'the key "{key:.60}" is there twice')
         data[key] = value
     return data
 

@@ -4,13 +4,15 @@ From a file we take vocabulary, merges and special tokens alone; the rules by wh
 are ours (tokenizer.py, bpe.py), and a file that asks for others is refused by name.
 """
 
-import json
+from collections import Counter
 from os.path import isfile
 from pathlib import Path
 from typing import Any
 
 from tinygpt.bpe import BPETokenizer
 from tinygpt.errors import CheckpointError, TokenizerError
+from tinygpt.settings import parse_json
+from tinygpt.small_file import read_small
 from tinygpt.tokenizer import (
     BYTE_LETTERS,
     CHAR_SPLIT,
@@ -23,7 +25,8 @@ from tinygpt.tokenizer import (
 
 __all__ = ["load_tokenizer"]
 
-_MAX_FILE_BYTES = 64 * 2**20  # GPT-2's tokenizer.json has 1.4 MB
+_MAX_FILE_BYTES = 16 * 2**20  # GPT-2's tokenizer.json has 1.4 MB
+_MAX_SPECIAL, _MAX_SPECIAL_LENGTH = 1000, 1000  # tokens, characters: each is looked for everywhere
 
 # What a tokenizer.json must say, by model.type. A tuple holds alternatives; null, false, 0 and ""
 # count as the same, and a key left out as right (but for `type`). Nothing else in it changes ids or
@@ -58,18 +61,18 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             "merges.txt; copy them from where the model came from"
         )
     try:
-        settings = json.loads(_read(path)) if isfile(path) else {}
+        settings = parse_json(_read(path)) if isfile(path) else {}
         for key in ("add_prefix_space", "add_bos_token", "add_eos_token"):
             if settings.get(key):
                 raise TokenizerError(f"{key} is true")
         path = whole
         if isfile(path):
-            return _from_tokenizer_json(json.loads(_read(path)))
+            return _from_tokenizer_json(parse_json(_read(path)))
         path = merges
         lines = [line.rstrip("\r") for line in _read(path).split("\n")]
         pairs = [line for line in lines if line and not line.startswith("#version")]
         path = vocab
-        return _bpe(json.loads(_read(path)), pairs, {})
+        return _bpe(parse_json(_read(path)), pairs, {})
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: {_reason(error)}; tinygpt opens GPT-2's byte-level BPE and its own "
@@ -90,14 +93,24 @@ def _from_tokenizer_json(data: dict[str, Any]) -> Tokenizer:
     model, special = data["model"], {}
     kind = model.get("type", "BPE" if "merges" in model else None)  # GPT-2's own file has no type
     if kind not in _RULES:
-        raise TokenizerError(f"model.type is {kind!r}")
+        raise TokenizerError(f"model.type is {kind!r:.60}")
     for section, rule in (_ALWAYS | _RULES[kind]).items():
         _refuse_other(section, data.get(section) or {}, rule)
-    for token in data.get("added_tokens") or []:
+    added = data.get("added_tokens") or []
+    if len(added) > _MAX_SPECIAL:
+        raise TokenizerError(f"it has {len(added):,} added tokens, more than {_MAX_SPECIAL:,}")
+    for token in added:
+        if not 0 < len(token["content"]) <= _MAX_SPECIAL_LENGTH:
+            raise TokenizerError(
+                f"an added token has {len(token['content']):,} characters, not 1 to "
+                f"{_MAX_SPECIAL_LENGTH:,}"
+            )
+        if token["content"] in special:
+            raise TokenizerError(f"the added token {token['content']!r:.60} is there twice")
         special[token["content"]] = token["id"]
         for flag in ("lstrip", "rstrip", "single_word"):
             if token.get(flag):
-                raise TokenizerError(f"the added token {token['content']!r} asks for {flag}")
+                raise TokenizerError(f"the added token {token['content']!r:.60} asks for {flag}")
     vocab = model["vocab"]
     if kind == "BPE":
         return _bpe(vocab, model["merges"], special)
@@ -124,13 +137,12 @@ def _bpe(vocab: dict[str, int], merges: list[Any], special: dict[str, int]) -> T
     for pair in pairs:
         if [type(token) for token in pair] != [str, str]:
             raise TokenizerError(f"the merge {pair!r:.60} is not two tokens")
+    if len(set(pairs)) < len(pairs):
+        twice = next(pair for pair, n in Counter(pairs).items() if n > 1)
+        raise TokenizerError(f"the merge {twice!r:.60} is there twice")
     end = {EOT: vocab[EOT]} if EOT in vocab else {}  # special to GPT2Tokenizer in any case
     return BPETokenizer(vocab, pairs, end | special)
 
 
 def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(_MAX_FILE_BYTES + 1)
-    if len(data) > _MAX_FILE_BYTES:
-        raise TokenizerError(f"it has more than {_MAX_FILE_BYTES:,} bytes")
-    return data.decode()
+    return read_small(path, _MAX_FILE_BYTES).decode()

@@ -19,7 +19,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tinygpt.errors import CheckpointError, MachineError
+from tinygpt.model_files import MAX_INDEX_BYTES
 from tinygpt.settings import parse_json
+from tinygpt.small_file import read_small
+from tinygpt.tensor_header import Entry, read_header
 
 __all__ = [
     "read_pickle",
@@ -29,10 +32,6 @@ __all__ = [
     "write_safetensors",
 ]
 
-MAX_HEADER_BYTES = 100 * 1000 * 1000
-"""The limit of the safetensors format."""
-
-_LFS_POINTER = b"version "  # of "https://git-lfs...": a clone without Git LFS
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _NOT_WEIGHTS = {"BOOL": "?", "U8": "u1", "I64": "<i8", "I32": "<i4"}  # mask buffers of old files
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -71,27 +70,19 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     Raises:
         CheckpointError: a file that can't be read, or a header that does not fit it.
     """
-    raw, body = _map(path)
+    if not path.is_file() and path.exists():  # a pipe could keep us waiting without end
+        raise CheckpointError(f"{path} can't be read: it is no regular file")
     try:
-        header = parse_json(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its safetensors header is damaged: {error}") from None
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: its safetensors header is not an object")
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise CheckpointError(f"{path}: the __metadata__ of its header are not texts by name")
-    arrays = {name: _view(body, name, entry, path) for name, entry in header.items()}
-    position = 0
-    for start, end in sorted(tuple(entry["data_offsets"]) for entry in header.values()):
-        if start != position:
-            raise CheckpointError(f"{path}: tensors overlap or leave a gap at byte {position}")
-        position = end
-    if position != body.size:
-        raise CheckpointError(
-            f"{path}: the tensors take {position} bytes, the file holds {body.size}"
-        )
-    return arrays
+        with path.open("rb") as file:
+            entries = read_header(file, path)
+            if not entries:
+                return {}
+            body = np.asarray(np.memmap(file, dtype=np.uint8, mode="c"))
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from None
+    return {name: _view(body, entry) for name, entry in entries.items()}
 
 
 def read_pickle(path: Path, *, allow_pickle: bool) -> dict[str, Any]:
@@ -173,67 +164,25 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -
             temporary.unlink()  # still there only if something failed, Ctrl-C included
 
 
-def _map(path: Path) -> tuple[bytes, np.ndarray[Any, Any]]:
-    """Return the raw header of a safetensors file and the bytes behind it, mapped."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            n_header = int.from_bytes(start := file.read(8), "little")
-            if 8 + n_header <= size and n_header <= MAX_HEADER_BYTES:
-                raw = file.read(n_header)
-                return raw, np.memmap(file, dtype=np.uint8, mode="c")[8 + n_header :]
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from None
-    if start == _LFS_POINTER:
-        raise CheckpointError(f"{path}: a pointer of Git LFS; fetch the file with `git lfs pull`")
-    raise CheckpointError(f"{path}: not a safetensors file, or cut short ({size} bytes)")
-
-
-def _view(body: np.ndarray[Any, Any], name: str, entry: Any, path: Path) -> np.ndarray[Any, Any]:
-    try:
-        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(dtype, str) or not isinstance(shape, list):
-            raise TypeError("dtype is not a text or shape not a list")
-        numbers = [*shape, start, end]
-        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
-            raise ValueError("a size or offset is not a whole number")
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: the entry of tensor {name!r} is damaged: {error}") from None
-    if dtype not in _DTYPES and dtype not in _NOT_WEIGHTS:
-        raise CheckpointError(
-            f"{path}: tensor {name!r} has dtype {dtype}; tinygpt reads {', '.join(_DTYPES)}"
-        )
-    count = 1
-    for n in shape:
-        count *= n  # Python's whole numbers: absurd shapes can't overflow
-    if end - start != count * _item_size(dtype) or end > body.size:
-        raise CheckpointError(
-            f"{path}: tensor {name!r} of shape {shape} does not fit its bytes {start}..{end}"
-        )
-    flat = np.asarray(body[start:end]).view((_DTYPES | _NOT_WEIGHTS)[dtype])
-    if dtype == "BF16":  # the upper half of a float32
+def _view(body: np.ndarray[Any, Any], entry: Entry) -> np.ndarray[Any, Any]:
+    flat = body[entry.start : entry.end].view((_DTYPES | _NOT_WEIGHTS)[entry.dtype])
+    if entry.dtype == "BF16":  # the upper half of a float32
         flat = (flat.astype("<u4") << 16).view("<f4")
     elif not flat.flags.aligned:  # a header of odd length, which old writers made
         flat = flat.copy()
-    try:
-        return flat.reshape(shape)
-    except ValueError as error:  # too many dimensions, or an absurd one beside a 0
-        raise CheckpointError(f"{path}: tensor {name!r} of shape {shape}: {error}") from None
-
-
-def _item_size(dtype: str) -> int:
-    return np.dtype((_DTYPES | _NOT_WEIGHTS)[dtype]).itemsize
+    return flat.reshape(entry.shape)
 
 
 def _read_shards(index: Path, *, allow_pickle: bool) -> dict[str, np.ndarray[Any, Any]]:
     try:
-        names = set(parse_json(index.read_text("utf-8"))["weight_map"].values())
+        names = set(parse_json(read_small(index, MAX_INDEX_BYTES))["weight_map"].values())
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{index}: damaged: {error}") from None
+        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise CheckpointError(f"{index}: damaged: {why}") from None
     tensors: dict[str, np.ndarray[Any, Any]] = {}
     for name in sorted(names, key=str):
-        if not isinstance(name, str) or Path(name).name != name:
-            raise CheckpointError(f"{index}: {name!r} is not the name of a file beside it")
+        if not isinstance(name, str) or Path(name).name != name or "\0" in name:
+            raise CheckpointError(f"{index}: {name!r:.80} is not the name of a file beside it")
         path = index.parent / name
         if not path.exists():
             raise CheckpointError(f"{index}: the shard {name} is missing; download it again")

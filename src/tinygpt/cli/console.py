@@ -45,6 +45,9 @@ __all__ = [
 PIPE_WIDTH = 100
 """Columns of a table that is not shown on a terminal, unless COLUMNS says otherwise."""
 
+MAX_LINE = 2000
+"""Characters of a line on stderr: a name that a file gives may be a megabyte long."""
+
 _RED, _BOLD, _RESET = "\x1b[1;31m", "\x1b[1m", "\x1b[0m"
 
 
@@ -83,7 +86,7 @@ def width() -> int:
 def say(line: str = "", *, quiet: bool = False) -> None:
     """Write a line to stderr."""
     if not quiet:
-        _to_stderr(f"{printable(line)}\n")
+        _to_stderr(f"{printable(_shortened(line))}\n")
 
 
 @contextlib.contextmanager
@@ -113,7 +116,7 @@ def emphasise(text: str) -> None:
 
 def error(message: str) -> None:
     """Write the one red line by which a verb ends."""
-    line = " ".join(printable(message).split())
+    line = " ".join(printable(_shortened(message)).split())
     head = f"{_RED}error:{_RESET}" if _has_colour(sys.stderr) else "error:"
     _to_stderr(f"{head} {line}\n")
 
@@ -202,6 +205,10 @@ class _Said(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
         say(record.getMessage())
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}..."
 
 
 def _has_colour(stream: TextIO) -> bool:
