@@ -56,7 +56,7 @@ $(VENV)/.constraints: constraints.txt | $(VENV)/bin/python
 	$(if $(HAS_TORCH),grep -v '^torch==' $<,cat $<) > $@
 
 # Without editable install the sources are prerequisites: a changed file is installed anew.
-SOURCES := pyproject.toml constraints.txt $(if $(EDITABLE),,$(shell find src -type f -not -name '*.pyc' -not -path '*.egg-info/*'))
+SOURCES := pyproject.toml setup.py constraints.txt native/decode.cpp $(if $(EDITABLE),,$(shell find src -type f -not -name '*.pyc' -not -path '*.egg-info/*'))
 
 $(VENV)/.setup: $(SOURCES) $(VENV)/.constraints
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/.constraints $(EDITABLE) .
@@ -72,4 +72,4 @@ $(LLAMA)/.setup:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LLAMA) build dist src/*.egg-info
+	rm -rf $(VENV) $(LLAMA) build dist src/*.egg-info src/tinygpt/*.so
