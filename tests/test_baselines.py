@@ -91,6 +91,11 @@ def test_the_compressors_are_what_they_say() -> None:
         assert primed.bits_per_byte == 8 * (size(a + b) - size(a)) / 2_000
 
 
+def test_threads_change_no_figure() -> None:
+    args = (english(2_000, 1), english(20_000))
+    assert measure_yardsticks(*args, threads=2) == measure_yardsticks(*args)
+
+
 def test_a_text_out_of_the_training_text_costs_xz_nearly_nothing() -> None:
     noise = np.random.default_rng(2).integers(33, 127, 30_000).astype(np.uint8).tobytes().decode()
     found = by_name(measure_yardsticks(noise[5_000:9_000], noise))

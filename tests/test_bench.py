@@ -1,6 +1,7 @@
 """Timing: what is timed, in which order, and what is said when nothing can be."""
 
 import dataclasses
+import itertools
 
 import pytest
 
@@ -54,7 +55,8 @@ def test_prefill_reads_the_prompt_and_decode_writes_the_continuation(lm, monkeyp
     for new in continuation:
         expected += [("step", new), ("argmax",)]
     expected.append(("clock",))
-    assert log == expected * 2  # a warm-up and one that counts
+    warm_up = [*expected[: 5 + 2 * 8], ("clock",)]  # the whole prompt, a few steps
+    assert log == warm_up + expected
     assert prompt != continuation
     assert speed.prefill_bytes_per_s.n == 1
 
@@ -65,6 +67,14 @@ def test_the_warm_up_does_not_count(lm) -> None:
     (speed,) = measure_speeds([lm], TEXT, n_repeats=5, clock=lambda: next(readings))
     assert speed.prefill_bytes_per_s == bench.Spread(32.0, 32.0, 32.0, 5)
     assert speed.random_weights
+
+
+@pytest.mark.parametrize(("round_s", "n"), [(2.4, 5), (3.4, 3), (90.0, 3)])
+def test_slow_models_are_timed_in_fewer_rounds(lm, round_s, n) -> None:
+    """Ten seconds are enough once there are three rounds to take a median of."""
+    readings = itertools.chain.from_iterable(([0.0, 0.1, round_s]) for _ in itertools.count())
+    (speed,) = measure_speeds([lm], TEXT, clock=lambda: next(readings))
+    assert speed.decode_bytes_per_s.n == n
 
 
 def test_too_short_a_text_and_too_small_a_context_are_named(lm) -> None:

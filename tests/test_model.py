@@ -7,6 +7,8 @@ import ast
 import functools
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -278,3 +280,13 @@ class TestSource:
         found = [node.module.removeprefix("tinygpt.") for node in froms if node.module]
         found += [alias.name for node in froms if node.module == "tinygpt" for alias in node.names]
         return [name for name in found if (SOURCES / f"{name}.py").exists()]
+
+
+def test_a_model_for_weights_from_a_file_loads_no_compiler() -> None:
+    """It would take seconds at each start."""
+    code = (
+        "import sys, torch, tinygpt.model, tinygpt.model_config as sizes\n"
+        "with torch.device('meta'): tinygpt.model.GPT(sizes.PRESETS['tinygpt'])\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

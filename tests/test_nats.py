@@ -76,6 +76,34 @@ def test_equals_brute_force_one_token_at_a_time(n_prefix, n, context, stride, ba
     np.testing.assert_allclose(nats, expected, rtol=1e-4, atol=1e-5)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    n_prefix=st.integers(0, 9),
+    n=st.integers(2, 60),
+    context=st.integers(1, 8),
+    stride=st.integers(1, 8),
+    batch_size=st.integers(1, 4),
+)
+def test_side_by_side_equals_a_pass_of_its_own(n_prefix, n, context, stride, batch_size) -> None:
+    model, rng = random_gpt(8), np.random.default_rng(n)
+    prefix, ids = rng.integers(0, 9, n_prefix)[-max(1, context - 1) :], rng.integers(0, 9, n)
+    stride, beside, seen = min(stride, context), [], []
+    found = token_nats(
+        model,
+        prefix,
+        ids,
+        context,
+        stride,
+        batch_size=batch_size,
+        watch=lambda logits, nats: seen.append(nats.numpy()),
+        side_by_side=beside,
+    )
+    for nats, alone in ((found, stride), (np.concatenate(beside), context)):
+        expected = token_nats(model, prefix, ids, context, alone)
+        np.testing.assert_allclose(nats, expected, rtol=1e-5, atol=1e-6)
+    assert np.concatenate(seen).tolist() == found.tolist()
+
+
 def test_stride_one_gives_every_target_the_whole_context() -> None:
     model = random_gpt(8)
     ids = np.random.default_rng(0).integers(0, 9, 30).astype(np.int32)

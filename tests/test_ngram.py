@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinygpt import ngram
 from tinygpt.ngram import MAX_ORDER, choose_order, ngram_nats
 
 
@@ -70,6 +71,21 @@ def test_probabilities_sum_to_one(train, prefix, order) -> None:
     p = [math.exp(-ngram_nats(train, prefix, bytes([b]), order)[0]) for b in range(256)]
     assert sum(p) == pytest.approx(1, abs=1e-9)
     assert min(p) > 0
+
+
+def test_one_training_text_is_counted_once_for_several_texts(monkeypatch) -> None:
+    counted = []
+    count = ngram._counted
+
+    def logged(keys):
+        counted.append(len(keys))
+        return count(keys)
+
+    monkeypatch.setattr(ngram, "_counted", logged)
+    train = b"a rose is a rose is a rose" * 9
+    for text in (b"a rose", b"is a daisy"):
+        ngram_nats(train, b"", text, 3)
+    assert [n for n in counted if n > len(train) - 3] == [len(train) - k for k in range(3)]
 
 
 def test_unseen_bytes_cost_something_finite() -> None:

@@ -5,11 +5,13 @@ import math
 
 import pytest
 
+from tinygpt.costs import by_context, measure_costs
 from tinygpt.errors import TokenizerError
 from tinygpt.language_model import LanguageModel
+from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
 from tinygpt.opening import untrained
-from tinygpt.quality import ROOM, bins_of_context, score_all
+from tinygpt.quality import ROOM, score_all
 from tinygpt.significance import BLOCK_BYTES
 from tinygpt.texts import Text
 from tinygpt.tokenizer import CharTokenizer, Tokenizer
@@ -111,9 +113,30 @@ def test_unknown_characters_are_refused_or_paid_for(pair, tmp_path) -> None:
 
 
 def test_every_length_of_context_is_there(pair) -> None:
-    done = []
-    bins = bins_of_context(pair[1], TEXT, escape_unknown=True, progress=done.append)
+    scores = score_all(pair, TEXT, escape_unknown=True, by_context=True, say=lambda *_: None).scores
+    bins = scores["bpe"].by_context
     assert (bins[0].begin_bytes, bins[0].end_bytes) == (0, 32)
     assert bins[-1].end_bytes in (64, 128)
     assert sum(b.n_bytes for b in bins) == len(TEXT.text)
-    assert done[-1] == 1.0
+    lm = pair[1]
+    _, costs = measure_costs(lm.model, lm.tokenizer, TEXT.text, prefix=TEXT.prefix, stride=64)
+    for found, expected in zip(bins, by_context(costs), strict=True):
+        assert found.n_bytes == expected.n_bytes
+        assert found.bits_per_byte == pytest.approx(expected.bits_per_byte, rel=1e-6)
+    assert score(pair).scores["bpe"].by_context == ()
+
+
+def test_what_context_is_worth_costs_no_second_pass(pair, monkeypatch) -> None:
+    """The windows that stand side by side are among the sliding ones."""
+    read = []
+    hidden = GPT.hidden
+
+    def counted(self, idx, *args, **kwargs):
+        read.append(idx.numel())
+        return hidden(self, idx, *args, **kwargs)
+
+    monkeypatch.setattr(GPT, "hidden", counted)
+    score(pair[:1])
+    alone = sum(read)
+    score_all(pair[:1], TEXT, escape_unknown=True, by_context=True, say=lambda *_: None)
+    assert sum(read) == 2 * alone

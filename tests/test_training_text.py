@@ -125,3 +125,18 @@ def test_a_start_is_named_without_the_folders_of_its_owner(tmp_path, corpus) -> 
     made = run(tmp_path, "tuned", corpus, **{"from": "/home/me/runs/big"})
     described = read_training_texts([made])["tuned"].described
     assert described.endswith("own.txt, after big")
+
+
+def test_runs_on_one_corpus_share_the_search(monkeypatch, corpus) -> None:
+    asked = []
+    search = training_text.find_overlap
+
+    def logged(*texts):
+        asked.append(texts)
+        return search(*texts)
+
+    monkeypatch.setattr(training_text, "find_overlap", logged)
+    text = Text(name="shared", text="searched once for both of them", prefix="", source="here")
+    known = training("what the two of them were trained on")
+    assert contamination(text, known) == contamination(text, known)
+    assert len(asked) == 1

@@ -9,6 +9,7 @@ import bz2
 import lzma
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tinygpt.errors import DataError
@@ -42,7 +43,12 @@ class Yardstick:
 
 
 def measure_yardsticks(
-    text: str, train: str = "", *, prefix: str = "", n_train_bytes: int | None = None
+    text: str,
+    train: str = "",
+    *,
+    prefix: str = "",
+    n_train_bytes: int | None = None,
+    threads: int = 1,
 ) -> tuple[Yardstick, ...]:
     """Score a text by every yardstick.
 
@@ -53,6 +59,7 @@ def measure_yardsticks(
         prefix: the unscored text right before it, the same as the models'. It may begin with the
             end of `train`, as that of a held-out part does: no byte is shown twice.
         n_train_bytes: bytes of the whole training part, where `train` is only its end.
+        threads: how many texts are compressed at once.
 
     Returns:
         In this order: uniform, unigram, n-gram, xz and bzip2 alone, both after the training text.
@@ -78,7 +85,7 @@ def measure_yardsticks(
         if room > 0:
             shown = used[-room:]
             said = _said(len(shown), n_whole)
-            primed.append(_primed(name, scored, shown + extra, said))
+            primed.append(_primed(name, scored, shown + extra, said, threads))
     return (_uniform(text, train), *counted, *alone, *primed)
 
 
@@ -121,11 +128,12 @@ def _alone(name: str, text: bytes) -> Yardstick:
     )
 
 
-def _primed(name: str, text: bytes, shown: bytes, said: str) -> Yardstick:
-    added = _SIZES[name](shown + text) - _SIZES[name](shown)
+def _primed(name: str, text: bytes, shown: bytes, said: str, threads: int) -> Yardstick:
+    with ThreadPoolExecutor(threads) as pool:  # compressors let other threads run
+        with_text, without = pool.map(_SIZES[name], (shown + text, shown))
     return Yardstick(
         name=f"{name} after training text",
-        bits_per_byte=8 * added / len(text),
+        bits_per_byte=8 * (with_text - without) / len(text),
         trained_on=said,
         settings=f"what the text adds to the compressed training text; {_LEVELS[name]}",
     )

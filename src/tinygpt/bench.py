@@ -25,6 +25,9 @@ from tinygpt.torch_session import TorchSession
 
 __all__ = ["Measured", "Speed", "Spread", "measure", "measure_speeds", "time_loads"]
 
+_WARM_UP_STEPS = 8
+_ENOUGH_ROUNDS, _PATIENCE_S = 3, 10.0  # of large models fewer rounds are timed
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -142,12 +145,14 @@ def measure_speeds(
     n_repeats: int = 5,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Speed]:
-    """Time every model in turn on the same bytes, after one warm-up round that is not counted.
+    """Time every model in turn on the same bytes, after a warm-up that is not counted.
+
+    The warm-up reads the whole prompt and steps a few times: it touches every weight.
 
     Args:
         text: at least 32 characters that all tokenizers know; only as much is used as the
             smallest context holds.
-        n_repeats: counted rounds.
+        n_repeats: counted rounds; once they have taken 10 s, no more than 3.
 
     Raises:
         DataError: the text is too short.
@@ -158,11 +163,14 @@ def measure_speeds(
         ids = [int(i) for i in lm.tokenizer.encode(prompt)]
         work.append((TorchSession(lm.model), ids, lm.tokenizer.encode(continuation).tolist()))
     seconds: list[list[tuple[float, float]]] = [[] for _ in models]
-    for repeat in range(n_repeats + 1):
+    for session, prompt_ids, new_ids in work:
+        _run(session, prompt_ids, new_ids[:_WARM_UP_STEPS], clock)
+    for n_done in range(n_repeats):
+        spent_s = sum(prefill + decode for times in seconds for prefill, decode in times)
+        if n_done >= _ENOUGH_ROUNDS and spent_s > _PATIENCE_S:
+            break
         for times, (session, prompt_ids, new_ids) in zip(seconds, work, strict=True):
-            pair = _run(session, prompt_ids, new_ids, clock)
-            if repeat:
-                times.append(pair)
+            times.append(_run(session, prompt_ids, new_ids, clock))
     n_prompt, n_new = len(prompt.encode()), len(continuation.encode())
     return [
         Speed(

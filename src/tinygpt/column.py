@@ -5,7 +5,7 @@ text, what context is worth to it, and a verdict in words.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from tinygpt.language_model import LanguageModel
 from tinygpt.learning_curve import read_curve
 from tinygpt.model_report import Architecture, ModelReport, Quality, known_to_all
 from tinygpt.opening import load
-from tinygpt.quality import Progress, Scoring, bins_of_context
+from tinygpt.quality import Progress, Scoring
 from tinygpt.run_log import last_losses
 from tinygpt.samples import Sample, draw_samples
 from tinygpt.texts import Text
@@ -43,10 +43,9 @@ class Setting:
     texts: Sequence[Text]
     """The first one also gives bytes per token and the prompt of samples."""
     scorings: Sequence[Scoring]
-    """Of each text."""
+    """Of each text; the first one's say what context is worth."""
     yardsticks: Sequence[Yardstick]
     """Of the first text."""
-    escape_unknown: bool
 
 
 def report_on(
@@ -78,9 +77,8 @@ def report_on(
         _quality(model, text, scoring, known)
         for text, scoring in zip(setting.texts, setting.scorings, strict=True)
     )
-    say(f"{model.name}: samples", 0.3)
+    say(f"{model.name}: samples", 0.5)
     samples = draw_samples(lm, model.missing_weights, first, known)
-    say(f"{model.name}: loss by context", 0.6)
     return ModelReport(
         name=model.name,
         path=str(lm.path) if lm and lm.path else None,
@@ -109,7 +107,7 @@ def report_on(
         quality=quality,
         samples=samples,
         curve=read_curve(lm.path if lm else None),
-        loss_by_context=_by_context(model, setting, partial(_from, say, model.name)),
+        loss_by_context=_by_context(model, setting),
         trained_on=known.described if known else None,
         web_trained=web_trained(model.name, lm),
         verdict=_verdict(lm, quality[0], setting.yardsticks, samples),
@@ -154,18 +152,9 @@ def _quality(
     )
 
 
-def _from(say: Progress, name: str, share: float) -> None:
-    say(f"{name}: loss by context", 0.6 + 0.4 * share)
-
-
-def _by_context(
-    model: LanguageModel | Architecture, setting: Setting, progress: Callable[[float], None]
-) -> tuple[ContextBin, ...]:
-    if not isinstance(model, LanguageModel) or model.missing_weights is not None:
-        return ()
-    return bins_of_context(
-        model, setting.texts[0], escape_unknown=setting.escape_unknown, progress=progress
-    )
+def _by_context(model: LanguageModel | Architecture, setting: Setting) -> tuple[ContextBin, ...]:
+    scores = setting.scorings[0].scores.get(model.name)
+    return scores.by_context if scores else ()
 
 
 def _load_s(lm: LanguageModel | None) -> Spread | None:

@@ -142,7 +142,6 @@ def compare(
         texts=chosen,
         scorings=scorings,
         yardsticks=scored[0].yardsticks,
-        escape_unknown=escape_unknown,
     )
     reports = []
     for i, m in enumerate(opened):
@@ -186,9 +185,9 @@ def _score(
     scored, scorings = [], []
     for i, (text, common_border) in enumerate(placed):
         share = _Share(say, i / len(placed), 0.8 / len(placed))
-        scoring = score_all(real, text, escape_unknown=escape_unknown, say=share)
+        scoring = score_all(real, text, escape_unknown=escape_unknown, by_context=i == 0, say=share)
         share(f"yardsticks on {text.name}", 1.0)
-        known = yardsticks(text, taught_by)
+        known = yardsticks(text, taught_by, threads=torch.get_num_threads())
         scored.append(scored_text(text, common_border, scoring, known))
         scorings.append(scoring)
     return scored, scorings

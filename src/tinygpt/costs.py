@@ -6,7 +6,7 @@ a paired interval, loss by position) has the same total.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class Costs:
     """(n,) UTF-8 bytes of each; they sum to the text's."""
     context_bytes: _Counts
     """(n,) bytes of text that the model saw before it; -1 where an escape code was paid."""
+    side_by_side: "Costs | None" = None
+    """The same where windows stand side by side; None unless asked for."""
 
     @property
     def bytes_per_token(self) -> float:
@@ -69,10 +71,17 @@ def measure_costs(
     context: int | None = None,
     stride: int | None = None,
     escape: float | None = None,
+    side_by_side: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[Evaluation, Costs]:
-    """Score a text as `evaluate` does (arguments, errors), and keep what each token cost."""
+    """Score a text as `evaluate` does (arguments, errors), and keep what each token cost.
+
+    Args:
+        side_by_side: also what each costs where windows of this context stand side by side, so
+            that every length of context comes up equally often.
+    """
     seen: list[Nats] = []
+    beside: list[Nats] | None = [] if side_by_side else None
 
     def watch(_: torch.Tensor, nats: torch.Tensor) -> None:
         seen.append(nats.cpu().numpy())
@@ -87,15 +96,16 @@ def measure_costs(
         escape=escape,
         progress=progress,
         watch=watch,
+        side_by_side=beside,
     )
     goal = targets(tokenizer, text, prefix, evaluation.context, escape)
-    first = [math.log(model.config.vocab_size)] if not len(goal.prefix_ids) else []
-    nats = np.concatenate([first[: len(goal.ids)], *seen]) + goal.known_nats
     lengths = np.array([len(b) for b in tokenizer.token_bytes], np.int64)
-    before = lengths[goal.prefix_ids] if not goal.start else np.zeros(len(goal.prefix_ids), int)
-    sizes = lengths[goal.ids]
-    context_bytes = _context_bytes(np.concatenate([before, sizes]), len(before), evaluation)
-    return evaluation, _with_unknown(text, goal, nats, sizes, context_bytes)
+    first = math.log(model.config.vocab_size)
+    costs = _costs(text, goal, first, seen, lengths, evaluation.context, evaluation.stride)
+    if beside is not None:
+        other = _costs(text, goal, first, beside, lengths, evaluation.context, evaluation.context)
+        costs = replace(costs, side_by_side=other)
+    return evaluation, costs
 
 
 def by_context(costs: Costs) -> tuple[ContextBin, ...]:
@@ -117,18 +127,42 @@ def by_context(costs: Costs) -> tuple[ContextBin, ...]:
     )
 
 
-def _context_bytes(sizes: _Counts, n_before: int, e: Evaluation) -> _Counts:
+def _costs(
+    text: str,
+    goal: Targets,
+    uniform_nats: float,
+    seen: list[Nats],
+    lengths: _Counts,
+    context: int,
+    stride: int,
+) -> Costs:
+    """Put together what was seen of the targets; the first one is uniform where nothing precedes.
+
+    Args:
+        lengths: (V,) bytes of each token of the vocabulary.
+    """
+    first = [uniform_nats] if not len(goal.prefix_ids) else []
+    nats = np.concatenate([first[: len(goal.ids)], *seen]) + goal.known_nats
+    before = lengths[goal.prefix_ids] if not goal.start else np.zeros(len(goal.prefix_ids), int)
+    sizes = lengths[goal.ids]
+    both = np.concatenate([before, sizes])
+    return _with_unknown(
+        text, goal, nats, sizes, _context_bytes(both, len(before), context, stride)
+    )
+
+
+def _context_bytes(sizes: _Counts, n_before: int, context: int, stride: int) -> _Counts:
     """Return the bytes between the begin of each target's window and the target.
 
     Args:
         sizes: of the tokens before the text, then of the text's own.
         n_before: how many stand before.
-        e: says context and stride.
+        context, stride: of the windows, in tokens.
     """
     ends = np.concatenate([[0], sizes.cumsum()])
     first = max(1, n_before)
     found = [np.zeros(first - n_before, np.int64)]  # nothing stands before the first one
-    for begin, end, start in sliding_windows(len(sizes), first, e.context, e.stride):
+    for begin, end, start in sliding_windows(len(sizes), first, context, stride):
         found.append(ends[start : end + 1] - ends[begin])
     return np.concatenate(found)[: len(sizes) - n_before]
 

@@ -98,6 +98,7 @@ def evaluate(
     batch_size: int = 16,
     progress: Callable[[float], None] | None = None,
     watch: Watch | None = None,
+    side_by_side: list[Nats] | None = None,
 ) -> Evaluation:
     """Score a text in bits per byte, every target once, through a sliding window.
 
@@ -110,6 +111,7 @@ def evaluate(
             model says, and the model does not see the unknown ones. None refuses them.
         progress: called with the share done, 0 to 1.
         watch: shown logits and nats of the `targets` in order; not of a first one without prefix.
+        side_by_side: filled as by `token_nats`.
 
     Raises:
         TokenizerError: an unknown character, and `escape` is None.
@@ -130,6 +132,7 @@ def evaluate(
         batch_size=batch_size,
         progress=progress,
         watch=watch,
+        side_by_side=side_by_side,
     )
     by_position = _by_position(nats, len(prefix_ids), context, stride)
     if not len(prefix_ids) and len(ids):  # nothing can stand before: the first token is uniform

@@ -177,13 +177,20 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))  # type: ignore[no-any-return]
 
 
+class _Embedding(nn.Embedding):
+    """Draws nothing: GPT does, and on "meta" torch's draw would load its compiler, for seconds."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights to GPT."""
+
+
 class _Body(nn.Module):
     """Everything below the output matrix; a class of its own only for HF's key names."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.wpe = nn.Embedding(config.n_positions, config.n_embd)
+        self.wte = _Embedding(config.vocab_size, config.n_embd)
+        self.wpe = _Embedding(config.n_positions, config.n_embd)
         self.drop = nn.Dropout(config.embd_pdrop)
         self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)

@@ -84,7 +84,8 @@ def val_loss(
         if not batch:
             continue
         rows = np.stack([ids[i * block_size : (i + 1) * block_size + 1] for i in batch])
-        nats += float(_target_nats(model, rows, rows.shape[1] - 1).sum())
+        _, scored = _target_nats(model, rows, [rows.shape[1] - 1] * len(rows))
+        nats += float(scored.sum())
         n_tokens += rows[:, 1:].size
         if deadline is not None and deadline():
             break
@@ -103,6 +104,7 @@ def token_nats(
     batch_size: int = 16,
     progress: Callable[[float], None] | None = None,
     watch: Watch | None = None,
+    side_by_side: list[Nats] | None = None,
 ) -> Nats:
     """Return the nats of each id given what stands before it, each scored exactly once.
 
@@ -114,6 +116,9 @@ def token_nats(
         prefix_ids: (m,) unscored; without any, the first id has no predecessor and is left out.
         ids: (n,) the targets.
         watch: shown the logits of some targets, (n, V) float32, and their nats, (n,); in order.
+        side_by_side: filled with what the same ids cost where windows of this context stand side
+            by side. With a stride of half the context every second window is such a one, so this
+            only takes a few more logits.
 
     Returns:
         (n,) float64, or (n - 1,) without a prefix.
@@ -121,15 +126,30 @@ def token_nats(
     was_training = model.training
     model.eval()
     sequence = np.concatenate([prefix_ids, ids]).astype(np.int64)
-    plan = sliding_windows(len(sequence), max(1, len(prefix_ids)), context, stride)
+    first, both = max(1, len(prefix_ids)), side_by_side is not None
+    plan = _merged(
+        sliding_windows(len(sequence), first, context, stride),
+        sliding_windows(len(sequence), first, context, context) if both else [],
+    )
     batch_size = max(1, min(batch_size, MAX_LOGITS // (context * model.config.vocab_size)))
     out: list[Nats] = []
-    for shape, same in itertools.groupby(plan, key=lambda w: (w[1] - w[0], w[1] - w[2])):
-        alike = list(same)  # all but the first and the last
+    for _, same in itertools.groupby(plan, key=lambda w: w[1] - w[0]):
+        alike = list(same)  # all but the first
         for i in range(0, len(alike), batch_size):
             batch = alike[i : i + batch_size]
-            rows = np.stack([sequence[begin : end + 1] for begin, end, _ in batch])
-            out.extend(_target_nats(model, rows, shape[1] + 1, watch))
+            rows = np.stack([sequence[begin : end + 1] for begin, end, *_ in batch])
+            n_scored = [end + 1 - min(firsts) for _, end, *firsts in batch]
+            logits, nats = _target_nats(model, rows, n_scored)
+            scored = zip(
+                batch, torch.split(logits, n_scored), torch.split(nats, n_scored), strict=True
+            )
+            for (_, end, sliding, beside), row_logits, row_nats in scored:
+                n, n_beside = end + 1 - sliding, end + 1 - beside
+                out.append(row_nats[len(row_nats) - n :].cpu().numpy())
+                if watch is not None and n:
+                    watch(row_logits[-n:], row_nats[-n:])
+                if side_by_side is not None and n_beside:
+                    side_by_side.append(row_nats[-n_beside:].cpu().numpy())
             if progress is not None:
                 progress(min(1.0, sum(len(nats) for nats in out) / len(ids)))
     model.train(was_training)
@@ -152,18 +172,33 @@ def sliding_windows(n: int, first: int, context: int, stride: int) -> list[tuple
     return plan
 
 
+def _merged(
+    sliding: Sequence[tuple[int, int, int]], beside: Sequence[tuple[int, int, int]]
+) -> list[tuple[int, int, int, int]]:
+    """Return every window of two plans once.
+
+    Returns:
+        (begin, end, its first target in the one plan, that in the other) of each; end + 1 where
+        the plan does not have it.
+    """
+    firsts = [{(begin, end): first for begin, end, first in plan} for plan in (sliding, beside)]
+    return [
+        (begin, end, firsts[0].get((begin, end), end + 1), firsts[1].get((begin, end), end + 1))
+        for begin, end in sorted(firsts[0].keys() | firsts[1].keys())
+    ]
+
+
 def _target_nats(
-    model: GPT,
-    rows: np.ndarray[Any, Any],
-    n_scored: int,
-    watch: Watch | None = None,
-) -> Nats:
-    """Return (B, n_scored) float64 nats of the last ids of each row, rows (B, T + 1)."""
+    model: GPT, rows: np.ndarray[Any, Any], n_scored: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score the last ids of each row, as many as asked of it, rows (B, T + 1).
+
+    Returns:
+        Logits (N, V) float32 and nats (N,) float64, N in all, row after row.
+    """
     idx = torch.from_numpy(rows.astype(np.int64)).to(model.lm_head.weight.device)
-    hidden = model.hidden(idx[:, :-1])[:, -n_scored:]  # (B, n_scored, C)
-    logits = model.lm_head(hidden).float().flatten(0, 1)  # (B * n_scored, V)
-    targets = idx[:, -n_scored:].flatten()
-    nats = F.cross_entropy(logits, targets, reduction="none").double()
-    if watch is not None:
-        watch(logits, nats)
-    return nats.view(len(rows), n_scored).cpu().numpy()
+    hidden = model.hidden(idx[:, :-1])  # (B, T, C)
+    asked = torch.cat([row[-n:] for row, n in zip(hidden, n_scored, strict=True)])  # (N, C)
+    targets = torch.cat([row[-n:] for row, n in zip(idx, n_scored, strict=True)])
+    logits = model.lm_head(asked).float()  # (N, V)
+    return logits, F.cross_entropy(logits, targets, reduction="none").double()

@@ -63,7 +63,7 @@ def _every_order(train: bytes, prefix: bytes, text: bytes, top: int) -> Iterator
     count how many different bytes stand before it.
     """
     before = (b"\n" * top + prefix)[-top:]
-    counted = [_counted(_ngrams(train, k)) for k in range(1, top + 1)]
+    counted = _tables(train, top)
     lower = np.full(len(text), 1 / 256)
     for k in range(1, top + 1):
         asked = _ngrams((before + text)[top + 1 - k :], k)
@@ -74,6 +74,17 @@ def _every_order(train: bytes, prefix: bytes, text: bytes, top: int) -> Iterator
             kinds = _counted(counted[k][0] & last_k_bytes)
             found, left = _discounted(*kinds, asked)
             lower = found + left * lower
+
+
+@lru_cache(maxsize=1)  # several texts are compared after one training text
+def _tables(train: bytes, top: int) -> tuple[tuple[_Keys, _Counts], ...]:
+    """Return the distinct n-grams of each order up to top, sorted, and how often each is there."""
+    codes = _ngrams(train, 1)
+    keys, found = codes, [_counted(codes)]
+    for k in range(2, top + 1):
+        keys = (keys[:-1] << _BYTE) | codes[k - 1 :]
+        found.append(_counted(keys))
+    return tuple(found)
 
 
 def _ngrams(data: bytes, k: int) -> _Keys:

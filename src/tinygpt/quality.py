@@ -17,7 +17,7 @@ from tinygpt.significance import BLOCK_BYTES, Difference, paired_differences
 from tinygpt.texts import Text, escape_probability
 from tinygpt.tokenizer import CharTokenizer
 
-__all__ = ["Progress", "Scores", "Scoring", "bins_of_context", "score_all"]
+__all__ = ["Progress", "Scores", "Scoring", "score_all"]
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the work that is done, 0 to 1."""
@@ -34,6 +34,8 @@ class Scores:
     """With the model's own full context."""
     matched: Evaluation
     """With `Scoring.matched_context_bytes` of context."""
+    by_context: tuple[ContextBin, ...]
+    """What a byte costs by the bytes of context before it; none unless asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,12 @@ class Scoring:
 
 
 def score_all(
-    models: Sequence[LanguageModel], text: Text, *, escape_unknown: bool, say: Progress
+    models: Sequence[LanguageModel],
+    text: Text,
+    *,
+    escape_unknown: bool,
+    by_context: bool = False,
+    say: Progress,
 ) -> Scoring:
     """Score a text by every model.
 
@@ -63,6 +70,9 @@ def score_all(
         models: with weights, and with names that differ.
         text: the same bytes for all of them.
         escape_unknown: pay for characters that a character model lacks instead of refusing them.
+        by_context: also say what a byte costs by the bytes of context before it. Windows stand side
+            by side there, so that every length of context comes up equally often; the same pass
+            finds it.
         say: told the progress.
 
     Raises:
@@ -71,7 +81,12 @@ def score_all(
     n = max(1, len(models))
     native = {
         m.name: _measure(
-            m, text, None, escape_unknown, partial(_part, say, m, text, 0.5 * i / n, 0.5 / n)
+            m,
+            text,
+            None,
+            escape_unknown,
+            partial(_part, say, m, text, 0.5 * i / n, 0.5 / n),
+            side_by_side=by_context,
         )
         for i, m in enumerate(models)
     }
@@ -88,7 +103,10 @@ def score_all(
     block_bytes = max(BLOCK_BYTES, min(longest, n_bytes // ROOM))
     differences, why = _differences(native, block_bytes)
     return Scoring(
-        scores={name: Scores(native=native[name][0], matched=matched[name][0]) for name in native},
+        scores={
+            name: Scores(native=e, matched=matched[name][0], by_context=_bins(costs))
+            for name, (e, costs) in native.items()
+        },
         matched_context_bytes=min(reach.values(), default=None),
         block_bytes=block_bytes,
         differences=differences,
@@ -97,32 +115,13 @@ def score_all(
     )
 
 
-def bins_of_context(
-    lm: LanguageModel, text: Text, *, escape_unknown: bool, progress: Callable[[float], None]
-) -> tuple[ContextBin, ...]:
-    """Return what a byte costs by the bytes of context before it; errors as `score_all`.
-
-    Windows stand side by side here, so that every length of context comes up equally often.
-    """
-    escape = _escape(lm) if escape_unknown else None
-    _, costs = measure_costs(
-        lm.model,
-        lm.tokenizer,
-        text.text,
-        prefix=text.prefix,
-        stride=lm.config.n_positions,
-        escape=escape,
-        progress=progress,
-    )
-    return by_context(costs)
-
-
 def _measure(
     lm: LanguageModel,
     text: Text,
     context: int | None,
     escape_unknown: bool,
     progress: Callable[[float], None],
+    side_by_side: bool = False,
 ) -> tuple[Evaluation, Costs]:
     return measure_costs(
         lm.model,
@@ -131,8 +130,13 @@ def _measure(
         prefix=text.prefix,
         context=context,
         escape=_escape(lm) if escape_unknown else None,
+        side_by_side=side_by_side,
         progress=progress,
     )
+
+
+def _bins(costs: Costs) -> tuple[ContextBin, ...]:
+    return () if costs.side_by_side is None else by_context(costs.side_by_side)
 
 
 def _escape(lm: LanguageModel) -> float | None:

@@ -5,6 +5,7 @@ Of a large corpus only the end of the training part is read, and every figure sa
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -122,18 +123,24 @@ def web_trained(name: str, lm: LanguageModel | None) -> bool | None:
     return True if _published(name) or (lm is not None and lm.commit is not None) else None
 
 
-def yardsticks(text: Text, training: TrainingText | str | None) -> tuple[Yardstick, ...]:
+def yardsticks(
+    text: Text, training: TrainingText | str | None, threads: int = 1
+) -> tuple[Yardstick, ...]:
     """Score a text by the yardsticks, taught by a training text where there is one."""
     if not isinstance(training, TrainingText):
         return measure_yardsticks(text.text, prefix=text.prefix)
     return measure_yardsticks(
-        text.text, training.text, prefix=text.prefix, n_train_bytes=training.n_bytes
+        text.text,
+        training.text,
+        prefix=text.prefix,
+        n_train_bytes=training.n_bytes,
+        threads=threads,
     )
 
 
 def contamination(text: Text, training: TrainingText) -> Contamination:
     """Search a scored text in a training text."""
-    found = find_overlap(text.text, training.text)
+    found = _overlap(text.text, training.text)
     return Contamination(
         n_training_characters=training.n_characters,
         n_searched_characters=len(training.text),
@@ -143,6 +150,11 @@ def contamination(text: Text, training: TrainingText) -> Contamination:
         longest_characters=len(found.longest),
         longest=found.longest[:QUOTED_CHARACTERS],
     )
+
+
+@lru_cache(maxsize=8)  # runs on the same corpus ask the same of the same texts
+def _overlap(text: str, train: str) -> Overlap:
+    return find_overlap(text, train)
 
 
 def copies(sample: str | None, training: TrainingText | None) -> Overlap | None:
