@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import string
 from collections.abc import Callable, Iterator, Mapping
@@ -210,3 +211,24 @@ def open_page(chromium: Any) -> Iterator[Callable[[Path, int, str], Any]]:
     for page in pages:
         page.close()
     assert heard == []
+
+
+@pytest.fixture
+def prints_whole() -> Callable[[Any], None]:
+    """prints_whole(page): on A4 nothing is wider than the paper, no picture higher."""
+
+    def check(page: Any) -> None:
+        assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) > 0
+        width, height = 718, 1047  # A4 at 96 dots an inch, 10 mm less on each side
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": width, "height": height})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for figure in page.locator("figure").all():
+            place = figure.bounding_box()
+            assert place["x"] + place["width"] <= width
+            assert place["height"] < height
+        for words in page.locator("svg text, td, pre").all()[:400]:
+            place = words.bounding_box()
+            assert place is None or place["x"] + place["width"] <= width + 1, words.text_content()
+
+    return check

@@ -89,7 +89,8 @@ def test_the_staircase_fits_the_terminal(columns, monkeypatch, capsys) -> None:
 
 
 def test_json_and_markdown(capsys) -> None:
-    assert ladder("--json", "--markdown", "l.md", "--out", "l", "--quiet") == 0
+    files = ("--markdown", "l.md", "--html", "l.html")
+    assert ladder("--json", *files, "--out", "l", "--quiet") == 0
     streams = capsys.readouterr()
     assert streams.err == ""
     data = json.loads(streams.out)
@@ -97,6 +98,7 @@ def test_json_and_markdown(capsys) -> None:
     assert [rung["quality"] is None for rung in data["rungs"]] == [False, False, True]
     page = Path("l.md").read_text("utf-8")
     assert page.startswith("# From small to pretrained")
+    assert "<h1>From small to pretrained" in Path("l.html").read_text("utf-8")
     assert "| 2 deep | n\\_layer 1 -&gt; 2 |" in page
     assert page.count("\n| 1 small | ") == 2
     bars = [line for line in page.splitlines() if "█" in line]
@@ -154,3 +156,18 @@ def test_without_a_budget_it_is_a_minute_a_rung(monkeypatch) -> None:
     assert main(["ladder", "--corpus", "my.txt"]) == 130
     assert main(["ladder", "--corpus", "my.txt", "--flops", "1e12"]) == 130
     assert seen == [(10, 1.0, Path("runs/ladder")), (10, None, Path("runs/ladder"))]
+
+
+def test_compare_shows_the_ladder(capsys) -> None:
+    assert ladder("--out", "l") == 0
+    command = re.findall(r"tinygpt (compare .*)", capsys.readouterr().err)[-1]
+    assert command.endswith("--ladder l --html comparison.html")
+    assert main([*command.split(), "--text", "my.txt", "--bytes", "60"]) == 0
+    page = Path("comparison.html").read_text("utf-8")
+    assert "The ladder, rung by rung" in page
+    assert page.count('json" id="ladder-numbers"') == 1
+    capsys.readouterr()
+    assert main(["compare", "l/01-small", "--ladder", "l"]) == 2
+    assert "add --html" in capsys.readouterr().err
+    assert main(["compare", "l/01-small", "--ladder", "l/01-small", "--html", "p.html"]) == 2
+    assert "no ladder.json; give the folder that `tinygpt ladder` wrote" in capsys.readouterr().err

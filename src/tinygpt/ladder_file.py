@@ -140,6 +140,8 @@ def read_ladder(folder: Path) -> Ladder:
         CheckpointError, ConfigError: it is not ours.
     """
     path = folder / LADDER
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: no {LADDER}; give the folder that `tinygpt ladder` wrote")
     data = read_json(path)
     if data.get("schema_version") != SCHEMA_VERSION:
         raise CheckpointError(

@@ -1,10 +1,12 @@
 """`tinygpt compare`: models side by side, in the same units and on the same bytes."""
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from tinygpt.cli import console, options
+from tinygpt.errors import ConfigError
 
 __all__ = ["command"]
 
@@ -36,6 +38,13 @@ __all__ = ["command"]
     metavar="FILE",
     help="Also write one self-contained page with pictures; it works offline.",
 )
+@click.option(
+    "--ladder",
+    "ladder_folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="What `tinygpt ladder` wrote: its staircase becomes a section of the page (--html).",
+)
 @options.common("bytes", "device", "threads", "allow_pickle", "json", "quiet")
 def command(
     models: tuple[str, ...],
@@ -44,6 +53,7 @@ def command(
     unknown: str,
     markdown: Path | None,
     html: Path | None,
+    ladder_folder: Path | None,
     device: str,
     threads: int,
     allow_pickle: bool,
@@ -56,11 +66,15 @@ def command(
     """
     from tinygpt.cli.progress import working
     from tinygpt.comparison import compare, default_texts
+    from tinygpt.ladder_file import read_ladder
     from tinygpt.model_report import open_model
     from tinygpt.report import comparison_markdown, comparison_page, comparison_renderable
     from tinygpt.texts import text_file
 
     console.refuse_unwritable(markdown, html)
+    if ladder_folder is not None and html is None:
+        raise ConfigError("--ladder is drawn on the page alone; add --html comparison.html")
+    ladder = None if ladder_folder is None else read_ladder(ladder_folder)
     texts = [text_file(path, n_bytes) for path in text_files]
     with working(quiet) as tell:
         opened = []
@@ -78,7 +92,11 @@ def command(
     for model in opened:
         for note in getattr(model, "notes", ()):
             console.say(f"note: {note}", quiet=quiet)
-    for path, draw in ((markdown, comparison_markdown), (html, comparison_page)):
+    written = (
+        (markdown, comparison_markdown),
+        (html, partial(comparison_page, ladder=ladder)),
+    )
+    for path, draw in written:
         if path is not None:
             console.write_file(path, draw(comparison))
             console.say(f"written: {path}", quiet=quiet)

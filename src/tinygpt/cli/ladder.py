@@ -56,6 +56,12 @@ DEFAULT_MINUTES = 1.0
 @click.option(
     "--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Also write Markdown."
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write one self-contained page with the staircase; it works offline.",
+)
 @options.common("bytes", "device", "threads", "json", "quiet")
 def command(
     minutes: float | None,
@@ -67,6 +73,7 @@ def command(
     corpus_name: str | None,
     out: Path,
     markdown: Path | None,
+    html: Path | None,
     n_bytes: int | None,
     device: str,
     threads: int,
@@ -81,9 +88,12 @@ def command(
     from tinygpt.cli.signals import stoppable
     from tinygpt.corpora import load_corpus, load_default_corpus
     from tinygpt.ladder import climb
+    from tinygpt.report import ladder_page
+    from tinygpt.report.ladder_markdown import ladder_markdown
     from tinygpt.rung_cost import Allowance
     from tinygpt.rungs import DEFAULT_RUNGS, read_rungs
 
+    console.refuse_unwritable(markdown, html)
     if minutes is None and train_bytes is None and flops is None and max_steps is None:
         minutes = DEFAULT_MINUTES
     allowance = Allowance(
@@ -111,11 +121,10 @@ def command(
             stop=stop,
             progress=tell,
         )
-    if markdown is not None:
-        from tinygpt.report.ladder_markdown import ladder_markdown
-
-        console.write_file(markdown, ladder_markdown(ladder))
-        console.say(f"written: {markdown}", quiet=quiet)
+    for path, draw in ((markdown, ladder_markdown), (html, ladder_page)):
+        if path is not None:
+            console.write_file(path, draw(ladder))
+            console.say(f"written: {path}", quiet=quiet)
     if as_json:
         console.json_document(ladder.to_dict())
     else:
@@ -137,5 +146,6 @@ def _suggest(ladder: "Ladder", out: Path, quiet: bool) -> None:
     first, last = (console.word(str(out / rung.runs[0].folder)) for rung in (trained[0], best))
     commands = [f"tinygpt sample {last}"]
     if first != last:
-        commands.append(f"tinygpt compare {first} {last}")
+        page = f"--ladder {console.word(str(out))} --html comparison.html"
+        commands.append(f"tinygpt compare {first} {last} {page}")
     console.next_commands(*commands, quiet=quiet)

@@ -59,26 +59,26 @@ def _group(group: Group, scale: Scale, y: float) -> tuple[list[str], float]:
     parts = [text(2, y + 12, name, "label", title=group.name)]
     y += HEAD
     top = y
+    names = []  # last, so that no line crosses them
     for bar in group.bars:
         middle = y + BAR / 2
         parts.append(chip(12, middle, bar.mark))
         if bar.value is None:
-            parts.append(text(LEFT + 6, middle + 4, bar.words, "note"))
+            names.append(text(LEFT + 6, middle + 4, bar.words, "note"))
         else:
             end = scale(bar.value)
             box = {"x": LEFT, "y": y, "width": max(end - LEFT, 1), "height": BAR, "rx": 2}
             parts.append(element("rect", {**box, "class": f"bar {bar.mark.css}"}))
-            parts.append(text(end + 6, middle + 4, bar.words, "value"))
+            names.append(text(end + 6, middle + 4, bar.words, "value"))
         y += ROW
     parts.append(line(LEFT, top - 4, LEFT, y - 3, "axis"))
-    names = []
     for name, value in sorted(group.yardsticks, key=lambda pair: -pair[1]):
         # Each line goes down to a row of its own, where its name finds room.
         x, words = scale(value), f"{name} {value:.3f}"
-        left = x + 6 + CHARACTER * len(words) > WIDTH
+        wide = CHARACTER * len(words)
+        left = x + 6 + wide > WIDTH
         parts.append(line(x, top - 4, x, y + LABEL - 3, "level"))
-        anchor, at = ("end", x - 5) if left else ("start", x + 5)
+        anchor, at = ("end", max(x - 5, wide)) if left else ("start", x + 5)
         names.append(text(at, y + LABEL - 4, words, "note", anchor=anchor))
         y += LABEL
-    parts += names  # last, so that no line crosses them
-    return parts, y
+    return parts + names, y

@@ -2,14 +2,15 @@
 
 from tinygpt.comparison import Comparison
 from tinygpt.escape import visible
-from tinygpt.report.palette import marks
+from tinygpt.report.palette import Mark, marks
 
 __all__ = ["headline"]
 
 
 def headline(comparison: Comparison) -> list[str]:
     """Return a sentence per text, then one per model that could not be judged."""
-    names = {m.letter: f"{m.letter} ({m.name})" for m in marks(comparison.models)}
+    models = {mark.letter: mark for mark in marks(comparison.models)}
+    names = {letter: _called(mark) for letter, mark in models.items()}
     letters = list(names)
     said = []
     for i, scored in enumerate(comparison.texts):
@@ -19,7 +20,13 @@ def headline(comparison: Comparison) -> list[str]:
             if evaluation is not None:
                 known.append((evaluation.bits_per_byte, letter))
         if known:
-            said.append(f"On {visible(scored.name)}, {_standing(sorted(known), names)}")
+            alike = [
+                {visible(difference.first), visible(difference.second)}
+                for difference in scored.differences
+                if not difference.detected
+            ]
+            standing = _standing(sorted(known), models, alike)
+            said.append(f"On {visible(scored.name)}, {standing}")
         said += [f"{_sentence(str(difference))}." for difference in scored.differences]
         if len(known) > 1 and scored.no_interval:
             said.append(
@@ -41,17 +48,31 @@ def headline(comparison: Comparison) -> list[str]:
     return said
 
 
-def _standing(known: list[tuple[float, str]], names: dict[str, str]) -> str:
-    """Say who pays how much; known is sorted, the best first."""
+def _standing(
+    known: list[tuple[float, str]], models: dict[str, Mark], alike: list[set[str]]
+) -> str:
+    """Say who pays how much; known is sorted, the best first.
+
+    Args:
+        known: bits per byte and letter.
+        models: by letter.
+        alike: pairs of names between which no difference was detected.
+    """
     (best, first), *others = known
-    price = f"{names[first]} pays {best:.3f} bits per byte"
-    if not others:
-        return f"{price}."
-    behind = ", ".join(
-        f"{value - best:.3f} ({1 - best / value:.1%}) less than {names[letter]} with {value:.3f}"
-        for value, letter in others
-    )
-    return f"{price}, {behind}."
+    said = [f"{_called(models[first])} pays {best:.3f} bits per byte"]
+    for value, letter in others:
+        other = f"{_called(models[letter])} with {value:.3f}"
+        if {models[first].name, models[letter].name} in alike:
+            said.append(f"no difference detected from {other}")
+        elif f"{value:.3f}" == f"{best:.3f}":
+            said.append(f"as much as {other}")
+        else:
+            said.append(f"{value - best:.3f} ({1 - best / value:.1%}) less than {other}")
+    return f"{', '.join(said)}."
+
+
+def _called(mark: Mark) -> str:
+    return f"{mark.letter} ({mark.name})"
 
 
 def _sentence(words: str) -> str:

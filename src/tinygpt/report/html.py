@@ -5,18 +5,19 @@ browser (Content-Security-Policy). Every text is escaped by jinja2, control and 
 written out, and the numbers stand in the page as JSON.
 """
 
-import json
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
 from tinygpt.comparison import Comparison
 from tinygpt.escape import printable, visible
+from tinygpt.ladder_file import Ladder
 from tinygpt.report import figures
 from tinygpt.report.headline import headline
+from tinygpt.report.ladder_html import ladder_section
 from tinygpt.report.notes import footnotes
-from tinygpt.report.page import file_text, policy, template
-from tinygpt.report.palette import marks, style_rules
+from tinygpt.report.page import embedded, page_style, policy, template
+from tinygpt.report.palette import marks
 from tinygpt.report.rows import sections, title
 
 __all__ = ["comparison_page"]
@@ -24,10 +25,10 @@ __all__ = ["comparison_page"]
 _differs = attrgetter("differs")
 
 
-def comparison_page(comparison: Comparison) -> str:
-    """Return the page that `tinygpt compare --html` writes."""
+def comparison_page(comparison: Comparison, ladder: Ladder | None = None) -> str:
+    """Return the page that `tinygpt compare --html` writes; a ladder becomes a section of it."""
     notes = footnotes(comparison)
-    style = file_text("base.css") + style_rules() + file_text("comparison.css")
+    style = page_style()
     return template("comparison.html").render(
         style=style,
         policy=policy(style),
@@ -42,7 +43,8 @@ def comparison_page(comparison: Comparison) -> str:
         keys=[list(group) for _, group in groupby(comparison.config_keys, _differs)],
         notes=notes,
         warnings=[note for note in notes if note.startswith("WARNING")],
-        numbers=_numbers(comparison),
+        ladder=None if ladder is None else ladder_section(ladder),
+        numbers=embedded(comparison.to_dict()),
     )
 
 
@@ -86,14 +88,3 @@ def _samples(comparison: Comparison) -> list[dict[str, Any]]:
                 }
             )
     return rounds
-
-
-def _numbers(comparison: Comparison) -> str:
-    r"""Return comparison.json for a script element: no character in it can end the element.
-
-    All that is not ASCII is written as \u escapes, so that bidi characters rearrange no source.
-    """
-    written = json.dumps(comparison.to_dict(), allow_nan=False)
-    for character in "<>&":
-        written = written.replace(character, f"\\u{ord(character):04x}")
-    return written

@@ -2,7 +2,8 @@
 
 from tinygpt.escape import markdown
 from tinygpt.ladder_file import Ladder
-from tinygpt.report.ladder_rows import COLUMNS, cells, ladder_notes, ladder_title, stairs
+from tinygpt.report.ladder_rows import COLUMNS, cells, ladder_notes, ladder_title
+from tinygpt.report.ladder_stairs import stairs
 from tinygpt.report.ladder_terminal import ladder_bar
 
 __all__ = ["ladder_markdown"]

@@ -6,7 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tinygpt.ladder_file import Ladder
-from tinygpt.report.ladder_rows import COLUMNS, Stair, cells, ladder_notes, ladder_title, stairs
+from tinygpt.report.ladder_rows import COLUMNS, cells, ladder_notes, ladder_title
+from tinygpt.report.ladder_stairs import Stair, stairs
 
 __all__ = ["ladder_bar", "ladder_renderable"]
 

@@ -2,16 +2,18 @@
 
 import base64
 import hashlib
+import json
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinygpt.escape import printable, visible
+from tinygpt.report.palette import style_rules
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["file_text", "policy", "template"]
+__all__ = ["embedded", "file_text", "page_style", "policy", "template"]
 
 
 @cache
@@ -23,6 +25,7 @@ def template(name: str) -> "Template":
     import jinja2  # here, so that a table on the terminal does not pay for it
 
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(file_text),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
@@ -30,12 +33,28 @@ def template(name: str) -> "Template":
         lstrip_blocks=True,
     )
     environment.filters.update(visible=visible, printable=printable)
-    return environment.from_string(file_text(name))
+    return environment.get_template(name)
 
 
 def file_text(name: str) -> str:
     """Return a file of this folder."""
     return resources.files("tinygpt.report").joinpath(name).read_text("utf-8")
+
+
+def page_style() -> str:
+    """Return the style sheet of the page about a Comparison or a Ladder."""
+    return file_text("base.css") + style_rules() + file_text("comparison.css")
+
+
+def embedded(data: dict[str, Any]) -> str:
+    r"""Return JSON for a script element: no character in it can end the element.
+
+    All that is not ASCII is written as \u escapes, so that bidi characters rearrange no source.
+    """
+    written = json.dumps(data, allow_nan=False)
+    for character in "<>&":
+        written = written.replace(character, f"\\u{ord(character):04x}")
+    return written
 
 
 def policy(style: str, script: str | None = None) -> str:

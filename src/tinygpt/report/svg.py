@@ -5,12 +5,23 @@ printer. No style attribute anywhere: the page's policy forbids them.
 """
 
 import html
+import textwrap
 from collections.abc import Iterable, Mapping
 
 from tinygpt.escape import visible
 from tinygpt.report.palette import Mark
 
-__all__ = ["CHARACTER", "WIDTH", "chip", "element", "line", "picture", "shortened", "text"]
+__all__ = [
+    "CHARACTER",
+    "WIDTH",
+    "chip",
+    "element",
+    "line",
+    "picture",
+    "shortened",
+    "text",
+    "wrapped",
+]
 
 WIDTH = 370.0
 """Of every picture: at a phone's width its texts are still as large as they say."""
@@ -63,6 +74,11 @@ def shortened(words: str, room: float) -> str:
     """Return one line that fits into so many pixels, cut visibly where it is longer."""
     words, n = visible(words), max(4, int(room / CHARACTER))
     return words if len(words) <= n else f"{words[: n - 3]}..."
+
+
+def wrapped(words: str, room: float) -> list[str]:
+    """Return all of the words in lines that fit into so many pixels."""
+    return textwrap.wrap(visible(words), max(4, int(room / CHARACTER)))
 
 
 def _shown(value: object) -> str:
