@@ -181,7 +181,8 @@ def _index(value: int) -> int:
 def _whole(values: Sequence[int]) -> _Ids:
     """Return ids or slots as the engine takes them; no rounding, no wrapping."""
     array = np.asarray(values)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+    whole = array.dtype.kind == "i" or (array.dtype.kind == "u" and not (array >> 63).any())
+    if array.ndim != 1 or (array.size and not whole):
         raise ValueError(f"ids and slots are lists of whole numbers below 2**63, not {values!r}")
     return np.ascontiguousarray(array, np.int64)
 
