@@ -109,11 +109,14 @@ class _Seen:
         n, v = logits.shape
         ids = self._ids[self._next : self._next + n].to(logits.device)
         self._next += n
-        found = logits.softmax(-1).topk(min(N_ALTERNATIVES, v))
-        likelier = logits > logits.gather(1, ids[:, None])
+        best, indices = logits.topk(min(N_ALTERNATIVES, v))  # (n, 5)
+        own = logits.gather(1, ids[:, None])  # (n, 1)
+        likelier = logits > own
+        # The target's nats say what all exponentials sum to: no second pass over the vocabulary.
+        probabilities = (best.double() - own.double() - nats[:, None].double()).exp()
         self.nats += nats.tolist()
         self.ranks += (likelier.sum(1) + 1).tolist()
-        pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        pairs = zip(indices.tolist(), probabilities.tolist(), strict=True)
         self.best += [list(zip(*pair, strict=True)) for pair in pairs]
 
 

@@ -1,6 +1,6 @@
 "use strict";
 // Hovering, touching or the arrow keys choose a character; every panel shows the token it is in.
-const { glyphs, views, difference } = JSON.parse(document.getElementById("numbers").textContent);
+const { glyphs, words, views, difference } = JSON.parse(document.getElementById("numbers").textContent);
 const text = document.getElementById("text");
 const place = document.getElementById("place");
 const LETTERS = ["A", "B"];
@@ -11,7 +11,6 @@ glyphs.forEach((glyph, i) => { if (glyph === "⏎" && i + 1 < glyphs.length) lin
 const owner = new Map(); // span -> its panel and its first character
 panels.forEach((spans, panel) => spans.forEach((span, i) => {
   owner.set(span, [panel, i ? ends[panel][i - 1] : 0]);
-  span.removeAttribute("title"); // the place below says more
 }));
 let at = 0, active = 0, marked = [];
 
@@ -47,20 +46,21 @@ function where() {
 function column(view, index) {
   const tokens = view.cells[cellAt(index, at)][1];
   const card = make("div", LETTERS[index]), head = make("h3");
-  head.append(make("b", `tag ${LETTERS[index]}`, LETTERS[index]), " ", make("code", "", tokens.map((t) => t[0]).join("·")));
-  const [token, , rank, likeliest] = tokens[0];
+  head.append(make("b", `tag ${LETTERS[index]}`, LETTERS[index]), " ", make("code", "", tokens.map((t) => words[t[0]]).join("·")));
+  const [token, , rank, ...likeliest] = tokens[0]; // a word and its thousandths, in turn
   const bits = tokens.reduce((sum, t) => sum + t[1], 0);
   const told = rank === null ? (likeliest.length ? "" : "no guess: outside the vocabulary, or first of all")
     : `guess no. ${rank.toLocaleString("en")}`;
   card.append(head, make("p", "", `${bits.toFixed(2)} bits; ${told}`));
   const list = make("ol");
-  for (const [alternative, probability] of likeliest) {
+  for (let i = 0; i < likeliest.length; i += 2) {
+    const alternative = likeliest[i], probability = likeliest[i + 1] / 1000;
     const item = make("li", alternative === token ? "actual" : "");
     const track = make("span"), bar = make("span", "bar");
     bar.style.width = `${Math.max(1, 100 * probability)}%`;
     bar.style.display = "block";
     track.append(bar);
-    item.append(make("code", "", alternative), track, make("span", "share", percent(probability)));
+    item.append(make("code", "", words[alternative]), track, make("span", "share", percent(probability)));
     list.append(item);
   }
   card.append(list);

@@ -3,6 +3,7 @@
 import itertools
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tinygpt.escape import printable
 from tinygpt.lens import Lens, Stretch
@@ -68,11 +69,13 @@ def telling(lens: Lens) -> list[Stretch]:
     ]
 
 
+@lru_cache(maxsize=2**12)
 def glyph(character: str) -> str:
     """Return what stands for a character: newline and tab as signs, controls as escapes."""
     return {"\n": "⏎", "\t": "→"}.get(character) or printable(character)
 
 
+@lru_cache(maxsize=2**16)  # the same few tokens are likely nearly everywhere
 def spaced(text: str) -> str:
     """Write a token on one line, its spaces visible."""
     return "".join(map(glyph, text)).replace(" ", "␣")

@@ -5,11 +5,11 @@ script, named there by its hash, adds what hovering and the arrow keys show. Wit
 text stands. jinja2 escapes every text; the numbers are embedded as JSON.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tinygpt.escape import visible
-from tinygpt.lens import Lens
+from tinygpt.lens import Lens, Stretch
 from tinygpt.report.lens_cells import (
     DIFFERENCE_BOUNDS,
     LETTERS,
@@ -52,7 +52,8 @@ def lens_fragment(lens: Lens) -> str:
 
 def _content(lens: Lens) -> dict[str, Any]:
     """Return what both templates draw."""
-    panels = [
+    places = telling(lens)
+    panels: list[dict[str, Any]] = [
         {
             "id": letter.lower(),
             "letter": letter,
@@ -67,6 +68,10 @@ def _content(lens: Lens) -> dict[str, Any]:
     if len(lens.views) > 1:
         cells = [_cell(cell, "d", _told_of_two(cell)) for cell in difference_cells(lens)]
         panels.append({"id": "d", "letter": "±", "title": "the difference", "cells": cells})
+    linked = {str(stretch.begin) for stretch in places}
+    for panel in panels:  # only the last one is linked to
+        cells = panel["cells"] if panel is panels[-1] else []
+        panel["linked"] = {i for i, cell in enumerate(cells) if cell["begin"] in linked}
     names = [visible(view.name) for view in lens.views]
     return {
         "title": f"Where {' and '.join(names)} {'is' if len(names) == 1 else 'are'} surprised",
@@ -75,7 +80,7 @@ def _content(lens: Lens) -> dict[str, Any]:
         "n_bytes": len(lens.text.encode()),
         "surprise": bounds_text(SURPRISE_BOUNDS),
         "difference": bounds_text(DIFFERENCE_BOUNDS),
-        "telling": _telling(lens),
+        "telling": _telling(lens, places),
         "notes": notes(lens),
         "colours": dict.fromkeys(("l0", "d0", "d-0"), "")
         | {level: f"background: {back}; color: {text}" for level, (back, text) in LIGHT.items()},
@@ -96,7 +101,7 @@ def _told_of_two(cell: Cell) -> str:
     return f"B - A: {second - first:+.2f} bits"
 
 
-def _telling(lens: Lens) -> list[dict[str, Any]]:
+def _telling(lens: Lens, places: Iterable[Stretch]) -> list[dict[str, Any]]:
     text = lens.text.encode()
     return [
         {
@@ -106,23 +111,24 @@ def _telling(lens: Lens) -> list[dict[str, Any]]:
             "after": spaced(text[stretch.end :].decode()[:8]),
             "bits": stretch.bits,
         }
-        for stretch in telling(lens)
+        for stretch in places
     ]
 
 
 def _numbers(lens: Lens) -> dict[str, Any]:
     """Return what the script looks up, as short as it can be said.
 
-    views: per cell its last character + 1 and its tokens; difference: per stretch the last
-    character + 1 and both models' bits.
+    words: every text of a token, once; the others name it by its place here. views: per cell its
+    last character + 1 and its tokens; difference: per stretch the last character + 1 and both
+    models' bits.
     """
-    views = []
+    views, words = [], dict[str, int]()
     for view in lens.views:
         tokens, end = iter(view.tokens), 0
         cells: list[list[Any]] = []
         for stretch in lens.stretches(view):
             end += len(stretch.text)
-            cells.append([end, _tokens_until(tokens, stretch.end)])
+            cells.append([end, _tokens_until(tokens, stretch.end, words)])
         views.append({"name": visible(view.name), "cells": cells})
     end = 0
     difference: list[list[Any]] = []
@@ -131,15 +137,25 @@ def _numbers(lens: Lens) -> dict[str, Any]:
             end += len(stretch.text)
             difference.append([end, *(round(bits, 3) for bits in stretch.bits)])
     shown = [glyph(c) if c != " " else "␣" for c in lens.text]
-    return {"glyphs": shown, "views": views, "difference": difference}
+    return {"glyphs": shown, "words": list(words), "views": views, "difference": difference}
 
 
-def _tokens_until(tokens: Iterator[Token], end: int) -> list[list[Any]]:
-    """Take tokens up to a byte: text, bits, rank, and the likeliest with their probabilities."""
-    taken: list[list[Any]] = []
+def _tokens_until(
+    tokens: Iterator[Token], end: int, words: dict[str, int]
+) -> list[list[float | None]]:
+    """Take tokens up to a byte: text, bits, rank, then each of the likeliest and its probability.
+
+    Texts by their place in `words`, which grows; probabilities in thousandths, rounded down to 0
+    only below one: the page shows no more of them.
+    """
+    taken: list[list[float | None]] = []
     for token in tokens:
-        likeliest = [[spaced(a.token), float(f"{a.probability:.3g}")] for a in token.alternatives]
-        taken.append([spaced(token.token), round(token.bits, 3), token.rank, likeliest])
+        name = words.setdefault(spaced(token.token), len(words))
+        said = [name, round(token.bits, 3), token.rank]
+        for other in token.alternatives:
+            said.append(words.setdefault(spaced(other.token), len(words)))
+            said.append(round(1000 * other.probability) if other.probability >= 0.001 else 0)
+        taken.append(said)
         if token.end == end:
             break
     return taken

@@ -32,6 +32,7 @@ def template(name: str) -> "Template":
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # a page may hold many
     environment.filters.update(visible=visible, printable=printable)
     return environment.get_template(name)
 
