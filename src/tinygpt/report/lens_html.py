@@ -145,8 +145,8 @@ def _tokens_until(
 ) -> list[list[float | None]]:
     """Take tokens up to a byte: text, bits, rank, then each of the likeliest and its probability.
 
-    Texts by their place in `words`, which grows; probabilities in thousandths, rounded down to 0
-    only below one: the page shows no more of them.
+    Texts by their place in `words`, which grows; probabilities in whole thousandths, 0 for less
+    than one: the page shows no more of them.
     """
     taken: list[list[float | None]] = []
     for token in tokens:
