@@ -14,6 +14,8 @@ from tinygpt.settings import check_types, from_dict, to_dict
 
 __all__ = ["GenerationConfig", "GenerationSettings", "changed"]
 
+MAX_STOPS, MAX_STOP = 64, 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationConfig:
@@ -57,6 +59,11 @@ class GenerationConfig:
             )
         if self.max_new_tokens < 0:
             raise ConfigError(f"max_new_tokens={self.max_new_tokens} is not allowed: 0 or more")
+        if len(self.stop_strings) > MAX_STOPS or any(len(s) > MAX_STOP for s in self.stop_strings):
+            raise ConfigError(
+                f"stop_strings holds {len(self.stop_strings):,} texts; allowed are {MAX_STOPS} of "
+                f"at most {MAX_STOP:,} characters, each is looked for after every token"
+            )
         if any(not stop for stop in self.stop_strings):
             raise ConfigError("stop_strings holds an empty text, which would stop at once")
 

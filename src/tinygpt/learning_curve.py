@@ -8,13 +8,17 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygpt.run_log import METRICS
+from tinygpt.model_folder import read_training
+from tinygpt.run_log import read_lines
 
 __all__ = ["CurvePoint", "LearningCurve", "read_curve"]
+
+# What the log of a folder from elsewhere may raise; a CheckpointError is an OSError.
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +44,15 @@ class LearningCurve:
 
 def read_curve(folder: Path | None) -> LearningCurve | None:
     """Return the curve of a run folder; None where there is none that can be read."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+    with contextlib.suppress(*_UNREADABLE):
         if folder is None:
             return None
-        lines = (folder / METRICS).read_text("utf-8").splitlines()
-        sizes = json.loads((folder / "training.json").read_text("utf-8"))["data"]
+        lines = read_lines(folder)
+        sizes = read_training(folder)["data"]
         points = tuple(_points((json.loads(line) for line in lines), sizes))
-        return LearningCurve(points=points) if len(points) > 1 else None
+        known = [astuple(point)[:4] for point in points]  # NaN is no place in a picture
+        if len(points) > 1 and all(math.isfinite(value) for each in known for value in each):
+            return LearningCurve(points=points)
     return None
 
 

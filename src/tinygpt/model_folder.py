@@ -14,7 +14,7 @@ from tinygpt.model_config import GPT2_EOT_ID, ModelConfig, stray_keys
 from tinygpt.settings import parse_json
 from tinygpt.small_file import read_small
 
-__all__ = ["read_config", "read_generation_config", "read_json"]
+__all__ = ["read_config", "read_generation_config", "read_json", "read_training"]
 
 MAX_CONFIG_BYTES = 1_000_000
 """A config file larger than this is refused unread."""
@@ -75,6 +75,22 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: expected a JSON object, got {type(data).__name__}")
     if len(data) > MAX_KEYS:
         raise CheckpointError(f"{path}: {len(data):,} keys, more than the {MAX_KEYS} of any config")
+    return data
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Read what a folder's training.json says of its corpus and data; {} without one.
+
+    Raises:
+        CheckpointError: as `read_json`, or one of the two is no object.
+    """
+    path = folder / "training.json"
+    if not path.is_file():
+        return {}
+    data = read_json(path)
+    for key in ("data", "corpus"):
+        if not isinstance(data.get(key) or {}, dict):
+            raise CheckpointError(f"{path}: {key} is {data[key]!r:.60}, not an object with keys")
     return data
 
 

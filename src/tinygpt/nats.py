@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tinygpt.errors import DataError
+from tinygpt.errors import CheckpointError, DataError
 from tinygpt.model import GPT
 
 __all__ = [
@@ -153,7 +153,13 @@ def token_nats(
             if progress is not None:
                 progress(min(1.0, sum(len(nats) for nats in out) / len(ids)))
     model.train(was_training)
-    return np.concatenate(out) if out else np.empty(0)
+    nats = np.concatenate(out) if out else np.empty(0)
+    if bad := int((~np.isfinite(nats)).sum()):
+        raise CheckpointError(
+            f"the model gives {bad:,} of {nats.size:,} tokens no probability: its weights are "
+            "numbers, what it computes with them is not; take another checkpoint"
+        )
+    return nats
 
 
 def sliding_windows(n: int, first: int, context: int, stride: int) -> list[tuple[int, int, int]]:

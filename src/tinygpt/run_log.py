@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,19 +10,33 @@ from typing import IO, Any
 
 from tinygpt.checkpoint import write_file
 from tinygpt.errors import MachineError
+from tinygpt.small_file import read_small
 
-__all__ = ["METRICS", "SAMPLES", "Lines", "last_evaluation", "last_losses"]
+__all__ = ["METRICS", "SAMPLES", "Lines", "last_evaluation", "last_losses", "read_lines"]
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+
+MAX_LOG_BYTES = 2**28
+"""A larger metrics.jsonl is not read: some two million steps."""
 
 LAST_STEPS = 50
 """Steps whose mean is the training loss at the end: one batch is too noisy."""
 
 
+def read_lines(folder: Path) -> list[str]:
+    """Return the lines of a metrics.jsonl.
+
+    Raises:
+        ValueError: larger than any run's, or no text.
+        OSError: it can't be read.
+    """
+    return read_small(folder / METRICS, MAX_LOG_BYTES).decode().splitlines()
+
+
 def last_evaluation(folder: Path) -> dict[str, Any] | None:
     """Return the last measurement in metrics.jsonl; None where there is none to be read."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in reversed((folder / METRICS).read_text("utf-8").splitlines()):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        for line in reversed(read_lines(folder)):
             if '"evaluated"' in line and isinstance(event := json.loads(line), dict):
                 return event
     return None
@@ -32,13 +47,14 @@ def last_losses(folder: Path) -> tuple[float, float] | None:
 
     The training loss is the mean of the last steps: 50, but no more than a quarter of the run.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        lines = (folder / METRICS).read_text("utf-8").splitlines()
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        lines = read_lines(folder)
         steps = [float(json.loads(line)["loss"]) for line in lines if '"step", "step"' in line]
         evaluation = last_evaluation(folder)
         if steps and evaluation is not None:
             last = steps[-max(1, min(LAST_STEPS, len(steps) // 4)) :]
-            return sum(last) / len(last), float(evaluation["val_loss"])
+            ends = sum(last) / len(last), float(evaluation["val_loss"])
+            return ends if math.isfinite(sum(ends)) else None
     return None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygpt.errors import CheckpointError
 from tinygpt.generation_config import GenerationConfig
 
 __all__ = ["generator", "next_id", "probabilities"]
@@ -36,6 +37,9 @@ def next_id(
         logits: (V,) float32.
         seen: ids of the prompt and of the text so far, which repetition_penalty applies to; the
             order and repeats do not matter.
+
+    Raises:
+        CheckpointError: the logits are no numbers.
     """
     if settings.temperature == 0:
         return int(_penalised(logits, settings, seen).argmax())
@@ -80,6 +84,11 @@ def _penalised(logits: Logits, settings: GenerationConfig, seen: Collection[int]
     as in HF, so that a penalty above 1 always lowers it.
     """
     scores = logits.astype(np.float64)
+    if not np.isfinite(scores.max()):  # the greatest is NaN if one is
+        raise CheckpointError(
+            "the model's logits are no numbers: its weights compute nothing; take another "
+            "checkpoint"
+        )
     if settings.repetition_penalty != 1 and seen:
         ids = np.fromiter(seen, np.int64, len(seen))
         old = scores[ids]

@@ -10,7 +10,7 @@ from pathlib import Path
 from tinygpt.corpora import Corpus, load_corpus
 from tinygpt.data import training_characters
 from tinygpt.errors import CheckpointError, ConfigError, DataError
-from tinygpt.model_folder import read_json
+from tinygpt.model_folder import read_training
 from tinygpt.run_config import CorpusConfig
 from tinygpt.settings import from_dict
 
@@ -142,8 +142,8 @@ def run_corpus(run: Path) -> Corpus:
         MachineError: the corpus can't be had now.
     """
     where = run / "training.json"
-    table = read_json(where).get("corpus")
-    if not isinstance(table, dict) or not table.get("sha256"):
+    table = read_training(run).get("corpus") or {}
+    if not table.get("sha256"):
         raise CheckpointError(
             f"{where} does not say which corpus the run was trained on; give a text with --text"
         )
@@ -173,9 +173,9 @@ def escape_probability(run: Path | None) -> float | None:
 
     None where the folder does not say how many there were.
     """
-    if run is None or not (run / "training.json").is_file():
+    if run is None:
         return None
-    n = read_json(run / "training.json").get("data", {}).get("n_train_characters")
+    n = (read_training(run).get("data") or {}).get("n_train_characters")
     return 1 / (n + 1) if isinstance(n, int) and n > 0 else None
 
 

@@ -26,6 +26,7 @@ from tinygpt.tokenizer import (
 __all__ = ["load_tokenizer"]
 
 _MAX_FILE_BYTES = 16 * 2**20  # GPT-2's tokenizer.json has 1.4 MB
+_MAX_MERGES_PER_TOKEN = 4  # GPT-2 has one: each merge makes a token
 _MAX_SPECIAL, _MAX_SPECIAL_LENGTH = 1000, 1000  # tokens, characters: each is looked for everywhere
 
 # What a tokenizer.json must say, by model.type. A tuple holds alternatives; null, false, 0 and ""
@@ -133,6 +134,8 @@ def _refuse_other(section: str, step: dict[str, Any], rule: dict[str, Any]) -> N
 def _bpe(vocab: dict[str, int], merges: list[Any], special: dict[str, int]) -> Tokenizer:
     if vocab == BYTE_LETTERS and not merges and not special:
         return ByteTokenizer()
+    if isinstance(merges, list) and len(merges) > 1000 + _MAX_MERGES_PER_TOKEN * len(vocab):
+        raise TokenizerError(f"{len(merges):,} merges make {len(vocab):,} tokens: too many")
     pairs = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges]
     for pair in pairs:
         if [type(token) for token in pair] != [str, str]:

@@ -15,7 +15,7 @@ from tinygpt.errors import TinyGPTError
 from tinygpt.language_model import LanguageModel
 from tinygpt.memorisation import Overlap, find_overlap
 from tinygpt.model_config import PRESETS
-from tinygpt.model_folder import read_json
+from tinygpt.model_folder import read_training
 from tinygpt.texts import Text, run_corpus
 
 __all__ = [
@@ -170,9 +170,7 @@ def _published(name: str) -> bool:
 
 
 def _training_json(folder: Path | None) -> dict[str, Any]:
-    if folder is None or not (folder / "training.json").is_file():
-        return {}
-    return read_json(folder / "training.json")
+    return {} if folder is None else read_training(folder)
 
 
 def _read(run: Path, table: dict[str, Any]) -> TrainingText | str:
