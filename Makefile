@@ -4,7 +4,7 @@
 # make torture   the battery of docs/trust.md in full: half an hour at most, a line per test
 # make fix       let ruff mend format and lint
 # make check-gguf CORPUS=FILE.txt   GGUF files run in llama.cpp, which is compiled first (minutes)
-# make readme-table   the comparison table of the README with distilgpt2's quality (needs the hub)
+# make readme-table   table and picture of the README, with distilgpt2's quality (needs the hub)
 
 PYTHON ?= python3
 VENV := .venv

@@ -1,4 +1,4 @@
-"""Write the README's comparison table and sample anew from a fresh `tinygpt demo`.
+"""Write the README's comparison table, picture and sample anew from a fresh `tinygpt demo`.
 
     python -m benchmarks.readme_table
 
@@ -12,7 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.readme_picture import draw
+
 README = Path(__file__).parent.parent / "README.md"
+PICTURE = README.parent / "docs" / "comparison.svg"
 
 
 def splice(page: str, name: str, content: str) -> str:
@@ -41,8 +44,10 @@ def main() -> None:
     text = (sample["prompt"] + sample["text"]).split("\n")
     page = splice(README.read_text("utf-8"), "table", "\n".join([*table, "", *notes]))
     page = splice(page, "sample", "\n".join(f"    {line}".rstrip() for line in text))
-    README.write_text(page, "utf-8")
-    print(f"written: {README}")
+    said = f"A run of `tinygpt demo`, {data['created'][:10]}, drawn by `make readme-table`."
+    README.write_text(splice(page, "caption", said), "utf-8")
+    PICTURE.write_text(draw(data) + "\n", "utf-8")
+    print(f"written: {README} and {PICTURE}")
 
 
 if __name__ == "__main__":

@@ -331,3 +331,97 @@ def test_a_notebook_gets_the_coloured_text_without_script(pair) -> None:
     back, ink = LIGHT["l6"]
     assert f'<span title="6.00 bits" style="background: {back}; color: {ink}">t</span>' in page
     assert ">the</span>" in page
+
+
+# --- in a browser
+
+ATTACKS = (
+    "<script>alert(1)</script>",
+    "</pre><img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "\"><iframe src='javascript:alert(1)'>",
+    "'><b id=numbers>",
+    "</script><script>alert(2)//",
+    "<!--<script>",
+    "]]><math><mtext>",
+    "<style>*{display:none}</style>",
+    "{{ 7*7 }}{% raw %}",
+    "<a href='https://example.org'>x</a>",
+    "<base href='https://example.org/'>",
+    "<meta http-equiv=refresh content=0>",
+    "<link rel=stylesheet href=x>",
+    "<object data=x>",
+    "<embed src=x>",
+    "<form action=x><input autofocus onfocus=alert(1)>",
+    "<video src=x onerror=alert(1)>",
+    "<details open ontoggle=alert(1)>",
+    "<template><script>alert(1)</script></template>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "&#60;img src=x&#62;",
+    "javascript:alert(1)",
+    "\u202e<b>\u2066",
+    "\x00\x1b[31m<i>",
+    "\u2028<u>\u2029",
+    "</title></style></textarea><p>",
+    "${alert(1)}`",
+    "\\u003cscript\\u003e",
+    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+)
+
+
+def elements(page) -> set[str]:
+    return set(page.evaluate("[...document.querySelectorAll('*')].map((e) => e.localName)"))
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_a_browser_it_answers_mouse_and_keyboard_and_stays_silent(
+    pair, tmp_path, open_page, prints_whole, scheme
+) -> None:
+    path = tmp_path / "lens.html"
+    path.write_text(lens_page(pair), "utf-8")
+    for width in (390, 1024, 1600):
+        page = open_page(path, width, scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        place = page.locator("#place")
+        assert not place.is_visible()
+        page.locator("#panel-a pre span").nth(4).hover()
+        assert place.is_visible()
+        assert "character 5 of 13" in place.inner_text()
+        assert page.locator(".here").count() == 3  # the token in each panel
+        page.keyboard.press("Escape")
+        page.locator("#text").focus()
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowRight")
+        assert "character 2 of 13" in place.inner_text()
+        assert "bits" in page.locator("#spoken").text_content()
+        page.keyboard.press("Escape")
+        assert not place.is_visible()
+    prints_whole(page)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_in_a_browser_thirty_attacks_create_no_element(pair, tmp_path, open_page) -> None:
+    path = tmp_path / "lens.html"
+    path.write_text(lens_page(pair), "utf-8")
+    page = open_page(path, 1024, "light")
+    page.locator("#text").focus()
+    known = elements(page)
+    assert len(ATTACKS) == 30
+    for attack in (*ATTACKS, "\n".join(ATTACKS)):
+        hostile = lens_of(
+            view(attack, attack, [(attack, 9.0)]),
+            view(f"{attack} too", attack, [(c, 2.0) for c in attack]),
+            text=attack,
+            name=attack,
+            source=attack,
+        )
+        path.write_text(lens_page(hostile), "utf-8")
+        page = open_page(path, 390, "light")
+        page.locator("#text").focus()
+        page.keyboard.press("ArrowRight")
+        assert elements(page) <= known, attack
+        assert page.evaluate("document.scripts.length") == 2, attack
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, attack
