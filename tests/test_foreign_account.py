@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from tests.foreign import SIZES
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config
 
-from tests.foreign import SIZES
 from tinygpt import account
 from tinygpt.errors import ConfigError
 from tinygpt.foreign_account import blocks, count

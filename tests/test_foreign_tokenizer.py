@@ -1,9 +1,9 @@
 """Every byte of a text is in exactly one token, or the tokenizer is refused."""
 
 import pytest
-
 from tests.foreign import TEXT, byte_level, like_sentencepiece
 from tests.hard_texts import HARD
+
 from tinygpt.errors import CheckpointError, TokenizerError
 from tinygpt.foreign_tokenizer import ForeignTokenizer
 

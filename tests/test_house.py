@@ -21,7 +21,7 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"cli", "report"},
     "jinja2": {"report"},
-    "transformers": set(),
+    "transformers": {"transformers_model.py"},  # the extra
     "yaml": {"doctor"},
     "pickle": set(),
     "pickletools": {"meta_file.py"},  # names instructions; builds nothing

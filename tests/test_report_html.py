@@ -19,6 +19,7 @@ from tinygpt.config_keys import config_keys
 from tinygpt.costs import ContextBin
 from tinygpt.errors import MachineError
 from tinygpt.evaluate import Evaluation
+from tinygpt.foreign import blocks_of
 from tinygpt.learning_curve import CurvePoint, LearningCurve
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.model_report import ModelReport, Quality
@@ -78,6 +79,13 @@ def model(name: str, config: ModelConfig, bits: float | None, **changes) -> Mode
         "sentence_tokens": ("To", " be", ",\n", "<b>"),
         "config": config.to_dict(),
         "head_dim": config.head_dim,
+        "model_type": "gpt2",
+        "vocab_size": config.vocab_size,
+        "n_layer": config.n_layer,
+        "n_head": config.n_head,
+        "n_embd": config.n_embd,
+        "blocks": blocks_of(config),
+        "costs_counted": False,
         "config_labels": {"config.json": {"architecture": 15}},
         "n_params": account.n_params(config),
         "n_params_by_component": account.parameters(config),

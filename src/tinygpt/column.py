@@ -10,12 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from tinygpt import account
 from tinygpt.baselines import Yardstick
 from tinygpt.bench import Speed, Spread, time_loads
 from tinygpt.config_keys import config_files, labels_by_file
 from tinygpt.costs import ContextBin
 from tinygpt.errors import TinyGPTError
+from tinygpt.foreign import ForeignConfig, account_of, blocks_of
 from tinygpt.language_model import LanguageModel
 from tinygpt.learning_curve import read_curve
 from tinygpt.model_report import Architecture, ModelReport, Quality, known_to_all
@@ -69,8 +69,9 @@ def report_on(
     cut = _Cut() if tokenizer is None else _cut(tokenizer, first.text)
     per_byte = cut.bytes_per_token
     files = config_files(lm.path if lm else None, config)
-    flops = account.flops_per_token(config, config.n_positions)
-    per_token = account.kv_cache_bytes_per_token(config)
+    costs = account_of(config)
+    flops = costs.flops_per_token
+    foreign = config if isinstance(config, ForeignConfig) else None
     known = training if isinstance(training, TrainingText) else None
     say(f"{model.name}: copies of its training text", 0.0)
     quality = tuple(
@@ -91,16 +92,16 @@ def report_on(
         config=config.to_dict(),
         head_dim=config.head_dim,
         config_labels=labels_by_file(files),
-        n_params=account.n_params(config),
-        n_params_by_component=account.parameters(config),
-        weights_bytes=account.account(config).weights_bytes,
-        kv_cache_bytes=per_token * config.n_positions,
+        n_params=costs.n_params,
+        n_params_by_component=costs.n_params_by_component,
+        weights_bytes=costs.weights_bytes,
+        kv_cache_bytes=costs.kv_cache_bytes,
         load_s=_load_s(lm),
         flops_per_token=flops,
-        flops_per_byte=None if per_byte is None else flops / per_byte,
-        kv_cache_bytes_per_token=per_token,
+        flops_per_byte=None if per_byte is None or flops is None else flops / per_byte,
+        kv_cache_bytes_per_token=costs.kv_cache_bytes_per_token,
         context_tokens=config.n_positions,
-        context_bytes=None if per_byte is None else account.context_bytes(config, per_byte),
+        context_bytes=None if per_byte is None else config.n_positions * per_byte,
         bytes_per_token=per_byte,
         speed=speed if isinstance(speed, Speed) else None,
         speed_missing=speed if isinstance(speed, str) else None,
@@ -111,6 +112,14 @@ def report_on(
         trained_on=known.described if known else None,
         web_trained=web_trained(model.name, lm),
         verdict=_verdict(lm, quality[0], setting.yardsticks, samples),
+        model_type=foreign.model_type if foreign else "gpt2",
+        vocab_size=config.vocab_size,
+        n_layer=config.n_layer,
+        n_head=config.n_head,
+        n_embd=config.n_embd,
+        blocks=blocks_of(config),
+        start_token=foreign.start_token if foreign else None,
+        costs_counted=foreign is not None,
     )
 
 

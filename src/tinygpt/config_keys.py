@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygpt.doctor import count_labels, examine
-from tinygpt.model_config import ModelConfig
+from tinygpt.foreign import AnyConfig
 from tinygpt.model_folder import read_json
 
 __all__ = ["ConfigKey", "config_files", "config_keys", "labels_by_file"]
@@ -35,7 +35,7 @@ class ConfigKey:
     """Whether not all models have the same value."""
 
 
-def config_files(folder: Path | None, config: ModelConfig) -> dict[str, dict[str, Any]]:
+def config_files(folder: Path | None, config: AnyConfig) -> dict[str, dict[str, Any]]:
     """Return the settings in each of a model's files; without a folder, config.json as it would be.
 
     Of a training.json only what is a setting, and of the corpus the name without its folder.

@@ -77,21 +77,22 @@ class ModelReport:
     """The longest tokens that the first text is cut into, at most five."""
     config: dict[str, Any]
     """Its config.json."""
-    head_dim: int
+    head_dim: int | None
+    """n_embd / n_head, unless the family has another; None where it has no heads."""
     config_labels: dict[str, dict[str, int]]
     """Per file: how many keys the doctor labels architecture, training, generation ..."""
     n_params: int
     n_params_by_component: dict[str, int]
     weights_bytes: int
     """Of the weights in float32."""
-    kv_cache_bytes: int
-    """Keys and values of a full context in float32."""
+    kv_cache_bytes: int | None
+    """Keys and values of a full context in float32; None where they can't be counted."""
     load_s: Spread | None
     """Opening the folder again, its files warm; None where there is none to open."""
-    flops_per_token: int
-    """Forward FLOPs of one token that sees a full context."""
+    flops_per_token: int | None
+    """Forward FLOPs of one token that sees a full context; None where they can't be counted."""
     flops_per_byte: float | None
-    kv_cache_bytes_per_token: int
+    kv_cache_bytes_per_token: int | None
     context_tokens: int
     context_bytes: float | None
     """A full context in bytes of the first text, on average."""
@@ -113,6 +114,19 @@ class ModelReport:
     that is not known."""
     verdict: tuple[str, ...]
     """On the first text, in sentences (verdict.py); empty without a figure."""
+    model_type: str
+    """The family: gpt2, llama ..."""
+    vocab_size: int
+    n_layer: int
+    n_head: int | None
+    """None in a family without heads."""
+    n_embd: int
+    blocks: str
+    """What its blocks are made of."""
+    start_token: str | None
+    """Stands before every window and is never scored; None where the tokenizer adds none."""
+    costs_counted: bool
+    """True if FLOPs and memory were counted on the module, False if formulas gave them."""
 
 
 def open_model(

@@ -1,8 +1,10 @@
 """`tinygpt inspect MODEL|PRESET`: what an architecture costs, from its config alone.
 
-No weights are opened and no torch is imported; a preset needs no download.
+No weights are opened and no torch is imported; a preset needs no download. Only a model of another
+family than GPT-2 is built, without its weights, by transformers.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import click
 from tinygpt.account import Account, account
 from tinygpt.cli import console, options
 from tinygpt.doctor import Diagnosis, count_labels, examine
-from tinygpt.model_config import PRESETS, ModelConfig, stray_keys
+from tinygpt.errors import ConfigError
+from tinygpt.foreign import AnyConfig, ForeignAccount, ForeignConfig, is_foreign
+from tinygpt.model_config import PRESETS, stray_keys
 from tinygpt.model_folder import read_config, read_json
 from tinygpt.run_config import TrainConfig
 
@@ -25,6 +29,7 @@ _NAMES = {
     "mlp": "MLP",
     "layer_norm": "LayerNorm",
     "lm_head": "output matrix (lm_head)",
+    "other": "other",
 }
 
 
@@ -38,9 +43,7 @@ def command(model: str, flags: options.Flags, as_json: bool, quiet: bool) -> Non
     PRESET is tinygpt, distilgpt2, gpt2, gpt2-medium, gpt2-large or gpt2-xl.
     """
     config, data, path, warnings = _find(model)
-    given = {"block_size": min(TrainConfig().block_size, config.n_positions)}
-    given |= {"batch_size": TrainConfig().batch_size} | flags[TrainConfig]
-    costs = account(config, **given)
+    costs = _costs(config, flags)
     diagnosis = examine(data)
     for warning in warnings:
         console.say(warning, quiet=quiet)
@@ -50,9 +53,9 @@ def command(model: str, flags: options.Flags, as_json: bool, quiet: bool) -> Non
             "path": None if path is None else str(path),
             "config": config.to_dict(),
             "head_dim": config.head_dim,
-            "account": costs.to_dict(),
+            "account": dataclasses.asdict(costs),
             "keys": [key.to_dict() for key in diagnosis.keys],
-            "stray_keys": stray_keys(data),
+            "stray_keys": [] if isinstance(config, ForeignConfig) else stray_keys(data),
         }
         console.json_document(document)
     else:
@@ -67,26 +70,49 @@ def command(model: str, flags: options.Flags, as_json: bool, quiet: bool) -> Non
     console.next_commands(following, quiet=quiet)
 
 
-def _find(name: str) -> tuple[ModelConfig, dict[str, Any], Path | None, tuple[str, ...]]:
+def _costs(config: AnyConfig, flags: options.Flags) -> Account | ForeignAccount:
+    """Return what the model costs, and to train where tinygpt trains it."""
+    if isinstance(config, ForeignConfig):
+        for name in flags[TrainConfig]:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is about training, which tinygpt does not do with a "
+                f"{config.model_type}; leave it out"
+            )
+        return config.account
+    given = {"block_size": min(TrainConfig().block_size, config.n_positions)}
+    given |= {"batch_size": TrainConfig().batch_size} | flags[TrainConfig]
+    return account(config, **given)
+
+
+def _find(name: str) -> tuple[AnyConfig, dict[str, Any], Path | None, tuple[str, ...]]:
     """Return the config, the keys it was read from, the folder, and warnings."""
     if name in PRESETS and not Path(name).exists() and not (Path("runs") / name).exists():
         return PRESETS[name], PRESETS[name].to_dict(), None, ()
     from tinygpt.hub import locate
 
     found = locate(name)
+    if is_foreign(data := read_json(found.path / "config.json")):
+        from tinygpt.transformers_model import foreign_config
+
+        return foreign_config(found.path), data, found.path, ()
     config, warnings = read_config(found.path)
-    return config, read_json(found.path / "config.json"), found.path, warnings
+    return config, data, found.path, warnings
 
 
 def _renderables(
-    name: str, path: Path | None, config: ModelConfig, costs: Account, diagnosis: Diagnosis
+    name: str,
+    path: Path | None,
+    config: AnyConfig,
+    costs: Account | ForeignAccount,
+    diagnosis: Diagnosis,
 ) -> list[Any]:
     from rich.text import Text
 
     head = Text(console.printable(name), style="bold")
     head.append(
-        f"  {config.n_layer} layers x {config.n_head} heads of {config.head_dim}, "
-        f"{config.n_embd} wide, context {config.n_positions:,}, vocabulary {config.vocab_size:,}",
+        f"  {config.n_layer} layers x {config.n_head or 0} heads of {config.head_dim or 0}, "
+        f"{config.n_embd} wide, context {config.n_positions:,}, vocabulary {config.vocab_size:,}"
+        + (f"; {config.blocks}" if isinstance(config, ForeignConfig) else ""),
         style="not bold",
     )
     tables = (_component_table(costs), _memory_table(costs), _key_table(diagnosis))
@@ -103,32 +129,37 @@ def _other_files(path: Path | None) -> list[str]:
     return lines
 
 
-def _component_table(costs: Account) -> Any:
+def _component_table(costs: Account | ForeignAccount) -> Any:
     from rich.table import Table
 
     table = Table(title="Parameters and FLOPs", title_justify="left", title_style="bold")
     table.add_column("component")
     for column in ("parameters", "share", "FLOPs per token", "share"):
         table.add_column(column, justify="right", no_wrap=True)
-    parameters, flops = costs.n_params_by_component, costs.flops_per_token_by_component
+    parameters, total = costs.n_params_by_component, costs.flops_per_token
+    flops = costs.flops_per_token_by_component if isinstance(costs, Account) else {}
     for key, label in _NAMES.items():
         n, cost = parameters.get(key), flops.get(key)
+        if not cost and (n is None or (key != "lm_head" and not n)):
+            continue
         table.add_row(
             label,
             "" if n is None else f"{n:,}" if n else "tied to wte",
             f"{n / costs.n_params:.1%}" if n else "",
             f"{cost:,}" if cost else "",
-            f"{cost / costs.flops_per_token:.1%}" if cost else "",
+            f"{cost / total:.1%}" if cost and total else "",
         )
     table.add_section()
-    table.add_row("total", f"{costs.n_params:,}", "", f"{costs.flops_per_token:,}", "")
+    known = "not known" if total is None else f"{total:,}"
+    table.add_row("total", f"{costs.n_params:,}", "", known, "")
     table.add_row("without embeddings", f"{costs.n_params_non_embedding:,}", "", "", "")
-    table.caption = f"FLOPs of a token that sees {costs.n_positions:,}; a multiply-add is 2"
+    how = "" if isinstance(costs, Account) else "; counted by torch on the model's shapes"
+    table.caption = f"FLOPs of a token that sees {costs.n_positions:,}; a multiply-add is 2{how}"
     table.caption_justify = "left"
     return table
 
 
-def _memory_table(costs: Account) -> Any:
+def _memory_table(costs: Account | ForeignAccount) -> Any:
     from rich.table import Table
 
     table = Table(title="Memory in float32", title_justify="left", title_style="bold")
@@ -136,12 +167,15 @@ def _memory_table(costs: Account) -> Any:
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)
 
-    def add(what: str, n_bytes: int) -> None:
-        table.add_row(what, f"{n_bytes:,}", console.size(n_bytes))
+    def add(what: str, n_bytes: int | None) -> None:
+        known = ("not known", "") if n_bytes is None else (f"{n_bytes:,}", console.size(n_bytes))
+        table.add_row(what, *known)
 
     add("weights", costs.weights_bytes)
     add("KV cache of one token", costs.kv_cache_bytes_per_token)
     add("KV cache of a full context", costs.kv_cache_bytes)
+    if isinstance(costs, ForeignAccount):
+        return table
     table.add_section()
     window = f"{costs.batch_size:,} x {costs.block_size:,} tokens"
     add(f"training step of {window}", costs.training_memory_bytes)

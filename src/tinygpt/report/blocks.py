@@ -7,7 +7,6 @@ into columns of the same height. So the same four pieces are seen at two sizes.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tinygpt.report.axes import short
 from tinygpt.report.palette import Mark
@@ -22,23 +21,21 @@ GAP, APART, FOOT, LABEL = 2.0, 10.0, 78.0, 98.0
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the drawing needs of a model, all of it from its config."""
+    """What the drawing needs of a model."""
 
     mark: Mark
-    config: dict[str, Any]
+    n_layer: int
+    width: int
+    """Of a column, in weights: n_embd."""
     components: dict[str, int]
     """Parameters by component, as account.parameters names them."""
 
     @property
-    def width(self) -> int:
-        """Of a column, in weights."""
-        return int(self.config["n_embd"])
-
-    @property
     def heights(self) -> tuple[float, float]:
-        """Of attention and MLP of one block, in weights."""
-        each = self.config["n_layer"] * self.width
-        return self.components["attention"] / each, self.components["mlp"] / each
+        """Of attention and of MLP (with what fits neither) of one block, in weights."""
+        each = self.n_layer * self.width
+        mlp = self.components["mlp"] + self.components.get("other", 0)
+        return self.components["attention"] / each, mlp / each
 
     @property
     def embedding_columns(self) -> float:
@@ -49,7 +46,7 @@ class Shape:
     @property
     def n_columns(self) -> int:
         """Of embeddings and blocks."""
-        return math.ceil(self.embedding_columns) + int(self.config["n_layer"])
+        return math.ceil(self.embedding_columns) + self.n_layer
 
 
 def blocks_chart(shapes: Sequence[Shape]) -> str:
@@ -74,7 +71,7 @@ def blocks_chart(shapes: Sequence[Shape]) -> str:
             x += _wide(shape, unit) + APART
         floor += FOOT
     told = "; ".join(
-        f"{s.mark.letter} {s.mark.name}: {s.config['n_layer']} blocks {s.width:,} wide, "
+        f"{s.mark.letter} {s.mark.name}: {s.n_layer} blocks {s.width:,} wide, "
         f"{short(sum(s.components.values()))} parameters"
         for s in shapes
     )
@@ -92,14 +89,14 @@ def _model(shape: Shape, x: float, floor: float, unit: float) -> list[str]:
     width, height = shape.width * unit, attention + mlp
     parts = [chip(x + 8, floor + 16, shape.mark)]
     parts.append(text(x + 22, floor + 20, short(sum(shape.components.values())), "label"))
-    about = ("parameters", f"{shape.config['n_layer']} blocks,", f"{shape.width:,} wide")
+    about = ("parameters", f"{shape.n_layer} blocks,", f"{shape.width:,} wide")
     parts += [text(x, floor + 36 + 15 * i, words, "note") for i, words in enumerate(about)]
     left = shape.embedding_columns
     while left > 1e-9:
         part = min(left, 1.0) * height
         parts.append(_box(x, floor - part, width, part, shape.mark, "embedding"))
         x, left = x + width + GAP, left - 1
-    for _ in range(shape.config["n_layer"]):
+    for _ in range(shape.n_layer):
         parts.append(_box(x, floor - height, width, mlp, shape.mark, "mlp"))
         parts.append(_box(x, floor - attention, width, attention, shape.mark, "attention"))
         x += width + GAP

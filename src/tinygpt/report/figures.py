@@ -11,7 +11,7 @@ from tinygpt.report.bars import Bar, Group, bar_chart
 from tinygpt.report.blocks import Shape, blocks_chart
 from tinygpt.report.charts import Curve, Level, Point, line_chart, scatter
 from tinygpt.report.palette import Mark, marks
-from tinygpt.report.rows import sections
+from tinygpt.report.rows import components, sections
 
 __all__ = ["Figure", "learning", "quality", "size"]
 
@@ -96,14 +96,14 @@ def size(comparison: Comparison) -> list[Figure]:
     """Return the weights to scale, and where in each model they are."""
     models = marks(comparison.models)
     shapes = [
-        Shape(mark, model.config, model.n_params_by_component)
+        Shape(mark, model.n_layer, model.n_embd, model.n_params_by_component)
         for mark, model in zip(models, comparison.models, strict=True)
     ]
     rows = next(s.rows for s in sections(comparison) if s.title == "Parameters by component")
     groups = []
-    for name, row in zip(comparison.models[0].n_params_by_component, rows, strict=True):
+    for name, row in zip(components(comparison.models), rows, strict=True):
         bars = [
-            Bar(mark, model.n_params_by_component[name] / model.n_params, words)
+            Bar(mark, model.n_params_by_component.get(name, 0) / model.n_params, words)
             for mark, model, words in zip(models, comparison.models, row.values, strict=True)
         ]
         if any(bar.value for bar in bars):

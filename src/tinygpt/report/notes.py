@@ -38,7 +38,7 @@ def footnotes(comparison: Comparison) -> list[str]:
             if quality.evaluation is not None:
                 where = f"{visible(model.name)} on {visible(quality.text)}"
                 notes += [f"{where}: {note}" for note in _evaluation(quality.evaluation)]
-        notes += _searched(model)
+        notes += [*_searched(model), *_family(model)]
     return notes
 
 
@@ -99,6 +99,24 @@ def _evaluation(e: Evaluation) -> Iterator[str]:
         yield (
             f"{e.n_unknown:,} of {e.n_characters:,} characters are outside its vocabulary; their "
             f"escape code is {e.escape_share:.1%} of the bits"
+        )
+
+
+def _family(model: ModelReport) -> Iterator[str]:
+    """Yield how a model that is no GPT-2 was measured."""
+    if not model.costs_counted:
+        return
+    name = visible(model.name)
+    unknown = "; what it can't see is -" if model.flops_per_token is None else ""
+    yield (
+        f"{name}: a {visible(model.model_type)}, computed by transformers; its FLOPs (matrix "
+        "products of one token that sees a full context, a multiply-add is 2) and its KV cache "
+        f"are counted by torch on the model's shapes{unknown}"
+    )
+    if model.start_token is not None:
+        yield (
+            f"{name}: {visible(model.start_token)} stands before every window, as its tokenizer "
+            "puts it, and is not scored"
         )
 
 

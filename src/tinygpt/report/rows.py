@@ -9,7 +9,7 @@ from tinygpt.model_report import ModelReport
 from tinygpt.report.quality_rows import quality_sections
 from tinygpt.report.table import Row, Section, rows_of
 
-__all__ = ["config_rows", "sections", "sentences", "title"]
+__all__ = ["components", "config_rows", "sections", "sentences", "title"]
 
 
 def title(comparison: Comparison) -> str:
@@ -46,20 +46,23 @@ def _architecture(models: Sequence[ModelReport]) -> tuple[Row, ...]:
             "longest tokens in it": lambda m: (
                 "(no vocabulary)" if m.longest_tokens is None else _spelled(m.longest_tokens[:3])
             ),
-            "vocab_size": lambda m: f"{m.config['vocab_size']:,}",
-            "context length (tokens)": lambda m: f"{m.config['n_positions']:,}",
-            "n_layer": lambda m: f"{m.config['n_layer']}",
-            "n_head": lambda m: f"{m.config['n_head']}",
-            "n_embd (d_model)": lambda m: f"{m.config['n_embd']}",
-            "head size": lambda m: f"{m.config['n_embd']} / {m.config['n_head']} = {m.head_dim}",
+            "vocab_size": lambda m: f"{m.vocab_size:,}",
+            "context length (tokens)": lambda m: f"{m.context_tokens:,}",
+            "n_layer": lambda m: f"{m.n_layer}",
+            "n_head": lambda m: _or_dash(m.n_head, "{}"),
+            "n_embd (d_model)": lambda m: f"{m.n_embd}",
+            "head size": _head_size,
             "parameters": parameters,
             "config contents": _contents,
-            "blocks": lambda m: (
-                f"{m.config['n_layer']} x (LayerNorm, attention, LayerNorm, MLP), pre-norm, "
-                f"learned positions, {m.config['activation_function']}"
-            ),
+            "blocks": lambda m: visible(m.blocks),
         },
     )
+
+
+def _head_size(m: ModelReport) -> str:
+    if m.n_head is not None and m.head_dim == m.n_embd // m.n_head:
+        return f"{m.n_embd} / {m.n_head} = {m.head_dim}"
+    return _or_dash(m.head_dim, "{}")
 
 
 def _spelled(tokens: Sequence[str]) -> str:
@@ -102,11 +105,19 @@ def _contents(m: ModelReport) -> str:
     return "; ".join([", ".join(parts[:2]), parts[2]])
 
 
+def components(models: Sequence[ModelReport]) -> list[str]:
+    """Return the names of the parts that some model has, in their order."""
+    names = dict.fromkeys(name for m in models for name in m.n_params_by_component)
+    return [n for n in names if n != "other" or any(m.n_params_by_component.get(n) for m in models)]
+
+
 def _components(models: Sequence[ModelReport]) -> tuple[Row, ...]:
     def value(m: ModelReport, name: str) -> str:
-        n = m.n_params_by_component[name]
+        n = m.n_params_by_component.get(name, 0)
         if name == "lm_head" and not n:
             return "tied to wte"
+        if name == "wpe" and not n:
+            return "none"
         return f"{n:,} ({n / m.n_params:.1%})"
 
     meanings = {
@@ -119,7 +130,7 @@ def _components(models: Sequence[ModelReport]) -> tuple[Row, ...]:
     }
     return tuple(
         Row(meanings.get(name, name), tuple(value(m, name) for m in models))
-        for name in models[0].n_params_by_component
+        for name in components(models)
     )
 
 
@@ -131,8 +142,10 @@ def _costs(models: Sequence[ModelReport]) -> tuple[Row, ...]:
             "context in bytes": lambda m: _or_dash(m.context_bytes, "{:,.0f}"),
             "FLOPs per token": lambda m: _si(m.flops_per_token),
             "FLOPs per byte": lambda m: _si(m.flops_per_byte),
-            "KV cache per token": lambda m: f"{m.kv_cache_bytes_per_token:,} bytes",
-            "KV cache, full context": lambda m: f"{m.kv_cache_bytes / 2**20:,.2f} MiB",
+            "KV cache per token": lambda m: _or_dash(m.kv_cache_bytes_per_token, "{:,} bytes"),
+            "KV cache, full context": lambda m: _or_dash(
+                None if m.kv_cache_bytes is None else m.kv_cache_bytes / 2**20, "{:,.2f} MiB"
+            ),
             "weights, float32": lambda m: f"{m.weights_bytes / 2**20:,.2f} MiB",
         },
     )
