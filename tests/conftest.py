@@ -176,6 +176,25 @@ def model_folder(
 
 
 @pytest.fixture(scope="session")
+def foreign_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """foreign_folder("llama"): a folder that transformers wrote, of a model that is no GPT-2.
+
+    `llama` has grouped heads and a tokenizer like SentencePiece's: a space before the first word,
+    bytes for what it lacks, <s> before a text. `gpt_neox` has byte-level BPE and nothing in front.
+    """
+    from tests.foreign import write_foreign
+
+    root, made = tmp_path_factory.mktemp("foreign"), dict[str, Path]()
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = write_foreign(root / family, family)
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """A headless browser; the test is skipped where there is none."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -19,6 +19,7 @@ from tinygpt.border import align
 from tinygpt.corpora import Corpus
 from tinygpt.device import environment, pick_device
 from tinygpt.errors import ConfigError, MachineError
+from tinygpt.foreign import gpt2_config
 from tinygpt.ladder_file import LADDER, Ladder, RungResult, read_ladder, same_ladder, write_ladder
 from tinygpt.language_model import LanguageModel
 from tinygpt.model_config import ModelConfig
@@ -99,7 +100,7 @@ def climb(
     def config_of(name: str) -> ModelConfig:
         if name not in opened:
             opened[name] = open_model(name, device=device, threads=threads)
-        return opened[name].config
+        return gpt2_config(opened[name].config)
 
     rungs = resolve(changes, corpus, config_of)
     text, _ = align(held_out_part(corpus, n_bytes), ())

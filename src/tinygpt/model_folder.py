@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygpt.errors import CheckpointError
+from tinygpt.foreign import AnyConfig
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import GPT2_EOT_ID, ModelConfig, stray_keys
 from tinygpt.settings import parse_json
@@ -31,7 +32,7 @@ def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
     return config, tuple(f"{folder / 'config.json'}: {note}" for note in _notes(data, config))
 
 
-def read_generation_config(folder: Path, config: ModelConfig) -> GenerationConfig:
+def read_generation_config(folder: Path, config: AnyConfig) -> GenerationConfig:
     """Read a folder's generation_config.json; without one, the defaults and the config's ids."""
     path = folder / "generation_config.json"
     if not path.exists():

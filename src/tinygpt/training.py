@@ -19,6 +19,7 @@ from tinygpt.data import prepare, with_monitor
 from tinygpt.device import environment, pick_device
 from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.events import Event, Saved
+from tinygpt.foreign import gpt2_config
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.language_model import LanguageModel
 from tinygpt.learner import Learner, new_model, trainable
@@ -204,7 +205,7 @@ def _model_and_tokenizer(
                 f"the architecture given is not that of {start.name}, which fine-tuning keeps; "
                 "leave model_config out"
             )
-        return start.config, start.tokenizer
+        return gpt2_config(start.config), start.tokenizer
     if config is None:
         raise ConfigError("no architecture: give a model_config, or a model to start from")
     kind = (tokenizer_config or TokenizerConfig()).tokenizer

@@ -190,7 +190,9 @@ def _corpus(settings: "RunFile", tell: "Progress") -> "Corpus":
 def _model_config(settings: "RunFile", corpus: "Corpus", lm: "LanguageModel | None") -> ModelConfig:
     """Return the architecture; what follows from the tokenizer is filled in."""
     if lm is not None:
-        return ModelConfig(**settings.model) if settings.model else lm.config
+        from tinygpt.foreign import gpt2_config
+
+        return ModelConfig(**settings.model) if settings.model else gpt2_config(lm.config)
     from tinygpt.new_tokenizer import settle
 
     kind = TokenizerConfig(**settings.tokenizer).tokenizer
