@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # fixtures import what they need, so that tests without torch
     from transformers import GPT2LMHeadModel
 
     from tinygpt.bpe import BPETokenizer
+    from tinygpt.engine import Engine
     from tinygpt.model import GPT
     from tinygpt.tokenizer import CharTokenizer
 
@@ -112,6 +113,19 @@ def open_gpt() -> Callable[..., "GPT"]:
         return model.eval()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def torch_engine() -> Callable[["GPT"], "Engine"]:
+    """torch_engine(gpt): the Engine that runs a GPT which was made in memory."""
+    from tinygpt.engine import Engine
+    from tinygpt.hf import to_hf
+
+    def wrap(gpt: "GPT") -> "Engine":
+        weights = {name: t.numpy() for name, t in to_hf(gpt.state_dict(), gpt.config).items()}
+        return Engine(gpt.config, weights, where="the test", engine="torch", device="cpu")
+
+    return wrap
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import itertools
 
 import pytest
 
-from tinygpt import bench
-from tinygpt.bench import measure, measure_speeds
+from tinygpt.bench import Spread, measure_speeds
 from tinygpt.errors import DataError
 from tinygpt.language_model import LanguageModel
 from tinygpt.model_config import ModelConfig
 from tinygpt.opening import untrained
+from tinygpt.torch_session import TorchSession
 
 TEXT = "the cat sat on the mat and ran!\n" * 4
 
@@ -20,14 +20,14 @@ def lm(char_tokenizer) -> LanguageModel:
     config = ModelConfig(
         vocab_size=char_tokenizer.vocab_size, n_positions=32, n_embd=16, n_layer=1, n_head=2
     )
-    return untrained("x", config, char_tokenizer, "random")
+    return untrained("x", config, char_tokenizer, "random", engine="torch")
 
 
 def test_prefill_reads_the_prompt_and_decode_writes_the_continuation(lm, monkeypatch) -> None:
     """Every step is followed by the choice of the next id, and both are inside the clock."""
     log: list[tuple[object, ...]] = []
 
-    class Recorded(bench.TorchSession):
+    class Recorded(TorchSession):
         def free(self, slot):
             log.append(("free",))
             super().free(slot)
@@ -48,7 +48,7 @@ def test_prefill_reads_the_prompt_and_decode_writes_the_continuation(lm, monkeyp
         log.append(("clock",))
         return float(len(log))
 
-    monkeypatch.setattr(bench, "TorchSession", Recorded)
+    monkeypatch.setattr("tinygpt.torch_session.TorchSession", Recorded)
     (speed,) = measure_speeds([lm], TEXT, n_repeats=1, clock=clock)
     prompt, continuation = (lm.tokenizer.encode(half).tolist() for half in (TEXT[:16], TEXT[16:32]))
     expected = [("free",), ("clock",), ("prefill", *prompt), ("argmax",), ("clock",)]
@@ -65,7 +65,7 @@ def test_the_warm_up_does_not_count(lm) -> None:
     """The first round takes ten times as long by this clock."""
     readings = iter([0.0, 100.0, 200.0, *(v for i in range(5) for v in (i, i + 0.5, i + 1.0))])
     (speed,) = measure_speeds([lm], TEXT, n_repeats=5, clock=lambda: next(readings))
-    assert speed.prefill_bytes_per_s == bench.Spread(32.0, 32.0, 32.0, 5)
+    assert speed.prefill_bytes_per_s == Spread(32.0, 32.0, 32.0, 5)
     assert speed.random_weights
 
 
@@ -81,37 +81,6 @@ def test_too_short_a_text_and_too_small_a_context_are_named(lm) -> None:
     with pytest.raises(DataError, match="3 characters that every model knows"):
         measure_speeds([lm], "abc")
     config = dataclasses.replace(lm.config, n_positions=8)
-    small = untrained("y", config, lm.tokenizer, "")
+    small = untrained("y", config, lm.tokenizer, "", engine="torch")
     with pytest.raises(DataError, match="in a context of 8 tokens"):
         measure_speeds([lm, small], TEXT)
-
-
-def test_one_model_alone(lm, monkeypatch) -> None:
-    real = dataclasses.replace(lm, missing_weights=None)
-    opened = []
-    found = measure(real, TEXT, start_up_s=1.5, reopen=lambda: opened.append(1), n_loads=3)
-    assert len(opened) == 3
-    assert found.load_s.n == 3
-    assert 0 <= found.load_s.min <= found.load_s.median <= found.load_s.max
-    assert found.start_up_s == 1.5
-    assert found.speed.prompt_bytes == found.speed.decoded_bytes == 16
-    assert found.weights_bytes == 4 * sum(p.numel() for p in set(lm.model.parameters()))
-    assert found.kv_cache_bytes == 2 * 4 * 16 * 32  # keys and values, float32, 1 layer
-    assert found.peak_device_bytes is None
-    rate, tokens = found.speed.prefill_tok_per_s, found.speed.prompt_tokens
-    assert rate.median / found.speed.prefill_bytes_per_s.median == pytest.approx(tokens / 16)
-
-
-def test_peak_memory_is_of_the_process(lm) -> None:
-    found = measure(lm, TEXT, start_up_s=0.0, reopen=lambda: None)
-    block = bytearray(64 * 2**20)
-    block[:: 2**12] = b"x" * len(block[:: 2**12])  # touched, so that it is there
-    after = measure(lm, TEXT, start_up_s=0.0, reopen=lambda: None)
-    assert 32 * 2**20 < found.peak_memory_bytes <= after.peak_memory_bytes
-    assert after.peak_memory_bytes < 64 * 2**30
-
-
-def test_random_weights_have_nothing_to_open(lm) -> None:
-    found = measure(lm, TEXT, start_up_s=0.0, reopen=lambda: pytest.fail("nothing to open"))
-    assert found.load_s is None
-    assert found.speed.random_weights

@@ -24,7 +24,7 @@ from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.run_config import OptimConfig, TrainConfig
 
-NO_VERBS = {"console", "follow", "options", "progress", "signals"}
+NO_VERBS = {"bench_tables", "console", "follow", "options", "progress", "signals"}
 
 
 class Terminal(io.StringIO):

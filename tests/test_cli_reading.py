@@ -66,10 +66,14 @@ def write(path: Path, content: object) -> str:
 def test_sample_writes_the_continuation_and_nothing_else(
     run: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["sample", run, "To be", "--max-new-tokens", "7"]) == 0
+    torch = ["--engine", "torch", "--device", "cpu", "--threads", "1"]
+    assert main(["sample", run, "To be", "--max-new-tokens", "7", *torch]) == 0
     streams = capsys.readouterr()
     assert len(streams.out) == 8  # seven characters and a newline at the end
-    assert streams.err == f"next: tinygpt evaluate {run} --text python-docs\n"
+    assert streams.err.splitlines() == [
+        "engine: torch (cpu, float32, 1 thread): asked for",
+        f"next: tinygpt evaluate {run} --text python-docs",
+    ]
     assert main(["sample", run, "To be", "--max-new-tokens", "7", "--quiet"]) == 0
     assert capsys.readouterr() == (streams.out, "")  # the same seed, the same text
 
@@ -236,7 +240,7 @@ def test_a_person_sees_the_prompt_before_the_text(
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     assert main(["sample", run, "To be", "--max-new-tokens", "2"]) == 0
-    assert err.getvalue().startswith("\x1b[1mTo be\x1b[0m")
+    assert "\n\x1b[1mTo be\x1b[0m" in err.getvalue()
     assert "To be" not in out.getvalue()
 
 

@@ -15,13 +15,13 @@ from tinygpt.corpora import Corpus
 from tinygpt.errors import ConfigError, DataError, MachineError
 from tinygpt.language_model import LanguageModel
 from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.model_report import Architecture, known_to_all, open_model
+from tinygpt.model_report import Architecture, open_model
 from tinygpt.opening import load, untrained
 from tinygpt.report import comparison_markdown, comparison_renderable
 from tinygpt.report.notes import footnotes
 from tinygpt.run_config import SCORED_BYTES, TrainConfig
 from tinygpt.samples import SAMPLE_CHARACTERS, SAMPLE_SEEDS, SAMPLE_TEMPERATURE
-from tinygpt.texts import Text, held_out_text, own_text
+from tinygpt.texts import Text, held_out_text, known_to_all, own_text
 from tinygpt.tokenizer import CharTokenizer
 from tinygpt.training import train
 

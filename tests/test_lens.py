@@ -23,14 +23,15 @@ ESCAPE = 1 / 1001
 
 
 @pytest.fixture(scope="module")
-def opened(make_gpt) -> Callable[..., LanguageModel]:
+def opened(make_gpt, torch_engine) -> Callable[..., LanguageModel]:
     """opened(tokenizer, name): a small model with wide random weights and a context of 16."""
 
     def make(tokenizer: Tokenizer, name: str = "one", path: Path | None = None) -> LanguageModel:
         sizes = {"n_positions": 16, "n_embd": 32, "n_layer": 2, "n_head": 2}
         config = ModelConfig(vocab_size=tokenizer.vocab_size, **sizes)
         lm = untrained(name, config, tokenizer, "")
-        return dataclasses.replace(lm, model=make_gpt(config), missing_weights=None, path=path)
+        engine = torch_engine(make_gpt(config))
+        return dataclasses.replace(lm, engine=engine, missing_weights=None, path=path)
 
     return make
 

@@ -65,7 +65,7 @@ def model(name: str, config: ModelConfig, bits: float | None, **changes) -> Mode
     spread = Spread(1000.0, 900.0, 1100.0, 5)
     rates = {f.name: spread for f in dataclasses.fields(Speed) if "per_s" in f.name}
     sizes = dict.fromkeys(("prompt_bytes", "prompt_tokens", "decoded_bytes", "decoded_tokens"), 9)
-    where = {"engine": "torch", "device": "cpu", "precision": "float32", "threads": 2}
+    where = {"engine": "torch", "device": "cpu", "precision": "float32", "threads": 2, "isa": None}
     flops = account.flops_per_token(config, config.n_positions)
     e = None if bits is None else evaluation(bits)
     bins = () if bits is None else CONTEXT

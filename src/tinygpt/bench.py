@@ -7,23 +7,16 @@ from the text, so that random weights, which cost the same arithmetic, can be ti
 measured in turn, several times over; the figure is the median with its range.
 """
 
-import contextlib
-import importlib.util
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
-
-from tinygpt.account import account
 from tinygpt.errors import DataError
 from tinygpt.language_model import LanguageModel
-from tinygpt.torch_session import TorchSession
+from tinygpt.session import DecodeSession
 
-__all__ = ["Measured", "Speed", "Spread", "measure", "measure_speeds", "time_loads"]
+__all__ = ["Speed", "Spread", "measure_speeds", "time_loads"]
 
 _WARM_UP_STEPS = 8
 _ENOUGH_ROUNDS, _PATIENCE_S = 3, 10.0  # of large models fewer rounds are timed
@@ -64,66 +57,10 @@ class Speed:
     device: str
     precision: str
     threads: int
+    isa: str | None
+    """The CPU's instructions that the native engine uses; None for others."""
     random_weights: bool
     """True where the weights were drawn at random: the time is real, the text would not be."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One model alone on one machine: `tinygpt bench`."""
-
-    speed: Speed
-    start_up_s: float
-    """From the start of the process to the model: Python, torch, and its files (or random
-    weights where there are none)."""
-    load_s: Spread | None
-    """Opening the model again, its files warm; None where there are no weights to open."""
-    peak_memory_bytes: int | None
-    """Most memory the process held before that, Python and torch included; None if unknown."""
-    peak_device_bytes: int | None
-    """Most memory torch held on a CUDA device; None elsewhere."""
-    weights_bytes: int
-    """Of the weights, by the config (account.py), in float32."""
-    kv_cache_bytes: int
-    """Of keys and values of a full context, by the config, in float32."""
-
-
-def measure(
-    lm: LanguageModel,
-    text: str,
-    *,
-    start_up_s: float,
-    reopen: Callable[[], object],
-    n_loads: int = 5,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Measured:
-    """Measure one model: its speeds, its memory, and what opening it takes.
-
-    Args:
-        lm: opened for the first time in this process.
-        text: as for `measure_speeds`.
-        start_up_s: measured by the caller, who knows when the process began.
-        reopen: opens the same model again.
-        n_loads: how many times that is done.
-
-    Raises:
-        DataError: the text is too short.
-    """
-    (speed,) = measure_speeds([lm], text, clock=clock)
-    device = lm.model.lm_head.weight.device
-    on_cuda = device.type == "cuda"
-    costs = account(lm.config)
-    peak = _peak_memory_bytes()  # before the model is opened again beside itself
-    can_reopen = lm.missing_weights is None
-    return Measured(
-        speed=speed,
-        start_up_s=start_up_s,
-        load_s=time_loads(reopen, n_loads, clock) if can_reopen else None,
-        peak_memory_bytes=peak,
-        peak_device_bytes=torch.cuda.max_memory_allocated(device) if on_cuda else None,
-        weights_bytes=costs.weights_bytes,
-        kv_cache_bytes=costs.kv_cache_bytes,
-    )
 
 
 def time_loads(
@@ -161,7 +98,7 @@ def measure_speeds(
     work = []
     for lm in models:
         ids = [int(i) for i in lm.tokenizer.encode(prompt)]
-        work.append((TorchSession(lm.model), ids, lm.tokenizer.encode(continuation).tolist()))
+        work.append((lm.session(), ids, lm.tokenizer.encode(continuation).tolist()))
     seconds: list[list[tuple[float, float]]] = [[] for _ in models]
     for session, prompt_ids, new_ids in work:
         _run(session, prompt_ids, new_ids[:_WARM_UP_STEPS], clock)
@@ -182,10 +119,11 @@ def measure_speeds(
             prompt_tokens=len(prompt_ids),
             decoded_bytes=n_new,
             decoded_tokens=len(new_ids),
-            engine="torch",
-            device=lm.model.lm_head.weight.device.type,
+            engine=lm.engine.name,
+            device=lm.engine.device,
             precision=session.precision,
-            threads=torch.get_num_threads(),
+            threads=lm.engine.threads,
+            isa=lm.engine.isa,
             random_weights=lm.missing_weights is not None,
         )
         for lm, times, (session, prompt_ids, new_ids) in zip(models, seconds, work, strict=True)
@@ -193,7 +131,7 @@ def measure_speeds(
 
 
 def _run(
-    session: TorchSession, prompt_ids: list[int], new_ids: list[int], clock: Callable[[], float]
+    session: DecodeSession, prompt_ids: list[int], new_ids: list[int], clock: Callable[[], float]
 ) -> tuple[float, float]:
     """Return the seconds of one prefill and of the steps after it."""
     session.free(0)
@@ -223,17 +161,3 @@ def _halves(models: Sequence[LanguageModel], text: str) -> tuple[str, str]:
         f"{len(text)} characters that every model knows, in a context of {n_positions:,} tokens, "
         "are too few to time on: at least 32 that fit into it"
     )
-
-
-def _peak_memory_bytes() -> int | None:
-    """Return the most memory that this process held, where the system tells."""
-    with contextlib.suppress(OSError):  # Linux; getrusage would count the parent before exec too
-        for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1])
-    if importlib.util.find_spec("resource") is None:  # Windows
-        return None
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from tinygpt.baselines import Yardstick
 from tinygpt.bench import Speed, Spread, time_loads
@@ -18,12 +19,13 @@ from tinygpt.errors import TinyGPTError
 from tinygpt.foreign import ForeignConfig, account_of, blocks_of
 from tinygpt.language_model import LanguageModel
 from tinygpt.learning_curve import read_curve
-from tinygpt.model_report import Architecture, ModelReport, Quality, known_to_all
+from tinygpt.model_report import Architecture, ModelReport, Quality
 from tinygpt.opening import load
 from tinygpt.quality import Progress, Scoring
+from tinygpt.run_config import ENGINES
 from tinygpt.run_log import last_losses
 from tinygpt.samples import Sample, draw_samples
-from tinygpt.texts import Text
+from tinygpt.texts import Text, known_to_all
 from tinygpt.tokenization import first_words, token_texts, tokenization
 from tinygpt.tokenizer import Tokenizer
 from tinygpt.training_text import TrainingText, contamination, web_trained
@@ -171,9 +173,19 @@ def _load_s(lm: LanguageModel | None) -> Spread | None:
     if lm is None or lm.path is None or lm.missing_weights is not None:
         return None
     with suppress(TinyGPTError):
-        device = lm.model.lm_head.weight.device.type
-        return time_loads(partial(load, lm.path, device=device, allow_pickle=True), N_LOADS)
+        return time_loads(partial(_reopen, lm, lm.path), N_LOADS)
     return None
+
+
+def _reopen(lm: LanguageModel, path: Path) -> None:
+    name = lm.engine.name
+    load(
+        path,
+        engine=name if name in ENGINES else "auto",
+        precision=lm.engine.precision if name == "native" else "exact",
+        device=lm.engine.device,
+        allow_pickle=True,
+    ).session()
 
 
 def _verdict(

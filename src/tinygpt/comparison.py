@@ -26,12 +26,12 @@ from tinygpt.config_keys import ConfigKey, config_files, config_keys
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.language_model import LanguageModel
 from tinygpt.model_folder import read_json
-from tinygpt.model_report import Architecture, ModelReport, known_to_all, open_model
+from tinygpt.model_report import Architecture, ModelReport, open_model
 from tinygpt.quality import Progress, Scoring, score_all
 from tinygpt.rules import rules
 from tinygpt.run_config import SCORED_BYTES
 from tinygpt.scored_text import ScoredText, scored_text
-from tinygpt.texts import Text, held_out_text, own_text, python_docs
+from tinygpt.texts import Text, held_out_text, known_to_all, own_text, python_docs
 from tinygpt.training_text import TrainingText, read_training_texts, yardsticks
 
 __all__ = ["Comparison", "compare", "default_texts"]

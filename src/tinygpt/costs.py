@@ -14,7 +14,7 @@ import torch
 
 from tinygpt.evaluate import Evaluation, Targets, evaluate, targets
 from tinygpt.model import GPT
-from tinygpt.nats import Nats, sliding_windows
+from tinygpt.nats import Nats, Scorer, sliding_windows
 from tinygpt.significance import Blocks, cut_into_blocks
 from tinygpt.tokenizer import Tokenizer
 
@@ -63,7 +63,7 @@ class ContextBin:
 
 
 def measure_costs(
-    model: GPT,
+    model: GPT | Scorer,
     tokenizer: Tokenizer,
     text: str,
     *,

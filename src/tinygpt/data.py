@@ -7,17 +7,18 @@ whose state could be lost or repeated, and a resumed run needs to know its step 
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from tinygpt.corpora import Corpus
 from tinygpt.errors import DataError
 from tinygpt.ids_file import mapped_ids
 from tinygpt.text_files import Progress, TextFiles
 from tinygpt.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "Data",
@@ -160,7 +161,7 @@ def batch(
     block_size: int,
     micro: int = 0,
     n_micro: int = 1,
-) -> tuple[Tensor, Tensor]:
+) -> "tuple[Tensor, Tensor]":
     """Draw the windows of one micro-batch, uniformly from all positions of the training part.
 
     A pure function of its arguments: Philox keyed by (seed, step) draws the windows of the whole
@@ -179,6 +180,8 @@ def batch(
     Returns:
         Inputs and targets, (B, T) int64 each; targets are the inputs shifted by one.
     """
+    import torch  # only batches need it
+
     philox = np.random.Philox(key=np.array([seed, step], dtype=np.uint64))
     starts = np.random.Generator(philox).integers(0, len(ids) - block_size, n_micro * batch_size)
     own = starts[micro * batch_size : (micro + 1) * batch_size]

@@ -14,6 +14,7 @@ import torch
 
 from tinygpt import __version__
 from tinygpt.errors import ConfigError, did_you_mean
+from tinygpt.settings import check_threads
 
 __all__ = ["DTYPES", "Device", "differences", "environment", "pick_as_recorded", "pick_device"]
 
@@ -21,7 +22,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Precisions by name."""
 
 _KINDS = ("auto", "cpu", "cuda", "mps")
-_MOST_THREADS = 1024  # far more, and starting them ends the process
 _ASKED, _RECORDED = "as asked", "as the run began"
 _COMPARED = ("torch", "cpu", "device", "dtype", "threads")
 """Entries of `environment` that must agree for a resumption to be exact."""
@@ -63,10 +63,7 @@ def _pick(
     """Pick as `pick_device`, saying of_device and of_dtype of what is not left to us."""
     chosen, reason = _device(device, of_device)
     precision, why_precision = _dtype(dtype, chosen, of_dtype)
-    if not 0 <= threads <= _MOST_THREADS:
-        raise ConfigError(
-            f"threads={threads} is not allowed: 1 to {_MOST_THREADS}, or 0 for torch's choice"
-        )
+    check_threads(threads)
     if threads:
         torch.set_num_threads(threads)
     n_threads = torch.get_num_threads()

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.model import GPT
-from tinygpt.nats import Ids, Nats, Watch, sliding_windows, token_nats
+from tinygpt.nats import Ids, Nats, Scorer, Watch, engine_of, sliding_windows, token_nats
 from tinygpt.notebook import fields_html
 from tinygpt.tokenizer import CharTokenizer, Tokenizer
 
@@ -58,6 +58,8 @@ class Evaluation:
     """SHA-256 of the scored bytes."""
     loss_by_position: tuple[float | None, ...]
     """Mean nats per token by the tokens of context, in eight equal ranges (null: none there)."""
+    engine: str
+    """What gave the logits, and in which precision: "torch float32", "native int8" ..."""
 
     _repr_html_ = fields_html
 
@@ -87,7 +89,7 @@ class Targets:
 
 
 def evaluate(
-    model: GPT,
+    model: GPT | Scorer,
     tokenizer: Tokenizer,
     text: str,
     *,
@@ -103,6 +105,7 @@ def evaluate(
     """Score a text in bits per byte, every target once, through a sliding window.
 
     Args:
+        model: a GPT, or another engine's session in its place.
         prefix: unscored text right before it, shown as context (as much as fits).
         context: longest context in tokens; None takes n_positions.
         stride: tokens the window moves on; None takes half the context.
@@ -159,6 +162,7 @@ def evaluate(
         start=start,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         loss_by_position=by_position,
+        engine=engine_of(model),
     )
 
 
@@ -193,7 +197,7 @@ def _only(text: str, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
     return "".join(c for c, wanted in zip(text, mask.tolist(), strict=True) if wanted)
 
 
-def _window(model: GPT, context: int | None, stride: int | None) -> tuple[int, int]:
+def _window(model: GPT | Scorer, context: int | None, stride: int | None) -> tuple[int, int]:
     """Return context and stride, checked; all of the context and half of it unless given."""
     context = model.config.n_positions if context is None else context
     stride = max(1, context // 2) if stride is None else stride

@@ -1,5 +1,7 @@
 """The generation loop: prompts in, pieces of text out, over any DecodeSession.
 
+A session that samples inside is asked for several ids at a time, which gives the same text.
+
 Past the window (product rule, the same in every engine): when a sequence holds n_positions ids, one
 more is drawn from that full window. Then the last n_positions // 2 ids, the new one among them (at
 least the new one), are prefilled anew from position 0, and generation goes on.
@@ -14,10 +16,14 @@ import numpy as np
 from tinygpt.errors import ContextError, TokenizerError
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.sampling import generator, next_id
-from tinygpt.session import DecodeSession
+from tinygpt.session import DecodeSession, SamplingSession
+from tinygpt.stop_strings import StopStrings
 from tinygpt.tokenizer import TextStream, Tokenizer
 
 __all__ = ["generate_batch", "generate_ids", "prompt_ids", "stream_batch", "stream_text"]
+
+RUN = 8
+"""Most ids asked for at once: a text comes in pieces as long as this, and stops as late as that."""
 
 
 def prompt_ids(
@@ -103,12 +109,17 @@ def generate_batch(
                 running.append(_Sequence(index, free.popleft(), list(ids), rng, set(ids)))
                 session.prefill(running[-1].slot, ids)
             running.sort(key=lambda one: one.slot)  # neighbouring slots are the fastest
-            for one, new in zip(list(running), _draw(session, running, settings), strict=True):
-                if new != settings.eos_token_id:
+            drawn = _draw(session, running, settings, seed, sample_index)
+            for one, ids in zip(list(running), drawn, strict=True):
+                for new in ids:
+                    if new == settings.eos_token_id:
+                        break
                     yield one.index, new
-                    if one.index not in ended and one.n_new + 1 < settings.max_new_tokens:
-                        one.append(new)
-                        continue
+                    one.append(new)
+                    if one.index in ended or one.n_new == settings.max_new_tokens:
+                        break
+                else:
+                    continue
                 running.remove(one)
                 session.free(one.slot)
                 free.append(one.slot)
@@ -154,7 +165,7 @@ def stream_batch(
 
     Arguments as `generate_batch`, pieces as `stream_text`.
     """
-    texts = [(TextStream(tokenizer), _StopStrings(settings.stop_strings)) for _ in prompts]
+    texts = [(TextStream(tokenizer), StopStrings(settings.stop_strings)) for _ in prompts]
     ended: set[int] = set()
     for index, new in generate_batch(
         session,
@@ -199,12 +210,37 @@ class _Sequence:
 
 
 def _draw(
-    session: DecodeSession, sequences: list[_Sequence], settings: GenerationConfig
-) -> list[int]:
-    """Choose the next id of each sequence; greedily in the engine, where that gives the same."""
+    session: DecodeSession,
+    sequences: list[_Sequence],
+    settings: GenerationConfig,
+    seed: int,
+    sample_index: int,
+) -> list[list[int]]:
+    """Choose the next id or ids of each sequence; in the engine, where that gives the same."""
+    slots = [one.slot for one in sequences]
+    if isinstance(session, SamplingSession):
+        return session.decode(
+            slots,
+            min(_room(one, session.n_positions, settings) for one in sequences),
+            settings,
+            seed=seed,
+            sample_indices=[sample_index + one.index for one in sequences],
+            drawn=[one.n_new for one in sequences],
+            seen=[one.seen for one in sequences],
+            stop_ids=[] if settings.eos_token_id is None else [settings.eos_token_id],
+        )
     if settings.temperature == 0 and settings.repetition_penalty == 1:
-        return session.argmax([one.slot for one in sequences])
-    return [next_id(session.logits(one.slot), settings, one.rng, one.seen) for one in sequences]
+        return [[new] for new in session.argmax(slots)]
+    return [[next_id(session.logits(one.slot), settings, one.rng, one.seen)] for one in sequences]
+
+
+def _room(one: _Sequence, n_positions: int, settings: GenerationConfig) -> int:
+    """Return how many ids to ask for: 1, 2, 4 and then 8, so that a text begins at once.
+
+    All but the last must fit into the window.
+    """
+    left = min(settings.max_new_tokens - one.n_new, n_positions - len(one.window) + 1)
+    return min(RUN, one.n_new + 1, left)
 
 
 def _feed(session: DecodeSession, sequences: list[_Sequence]) -> None:
@@ -217,33 +253,3 @@ def _feed(session: DecodeSession, sequences: list[_Sequence]) -> None:
             one.window = one.window[-max(1, session.n_positions // 2) :]
             session.free(one.slot)
             session.prefill(one.slot, one.window)
-
-
-@dataclass(slots=True)
-class _StopStrings:
-    """Lets text through up to the stop string that ends first, however the text is cut."""
-
-    stops: tuple[str, ...]
-    held: str = ""
-    found: bool = False
-
-    def push(self, piece: str) -> str:
-        """Take a piece; return what can't be part of a stop string any more."""
-        self.held += piece
-        ends = [(i + len(stop), i) for stop in self.stops if (i := self.held.find(stop)) >= 0]
-        if ends:
-            self.found = True
-            certain, self.held = self.held[: min(ends)[1]], ""
-            return certain
-        keep = max(
-            (
-                n
-                for stop in self.stops
-                for n in range(1, min(len(stop), len(self.held) + 1))
-                if self.held.endswith(stop[:n])
-            ),
-            default=0,
-        )
-        certain = self.held[: len(self.held) - keep]
-        self.held = self.held[len(self.held) - keep :]
-        return certain

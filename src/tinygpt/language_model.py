@@ -3,19 +3,23 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from tinygpt import evaluate as evaluation
-from tinygpt.account import n_params
+from tinygpt.engine import Engine
 from tinygpt.errors import ConfigError
+from tinygpt.foreign import AnyConfig, account_of
 from tinygpt.generate import prompt_ids, stream_batch, stream_text
 from tinygpt.generation_config import GenerationConfig, GenerationSettings, changed
-from tinygpt.model import GPT
-from tinygpt.model_config import ModelConfig
 from tinygpt.notebook import table_html
 from tinygpt.run_log import last_evaluation
+from tinygpt.session import DecodeSession
 from tinygpt.tokenizer import Tokenizer
-from tinygpt.torch_session import TorchSession
+
+if TYPE_CHECKING:  # what needs torch is imported when it is used
+    from tinygpt.evaluate import Evaluation
+    from tinygpt.foreign_session import ForeignEngine
+    from tinygpt.model import GPT
+    from tinygpt.nats import Scorer
 
 __all__ = ["LanguageModel"]
 
@@ -33,14 +37,33 @@ class LanguageModel:
     """Its folder; None for a model that was made in memory."""
     commit: str | None
     """The hub's commit, where it came from there."""
-    config: ModelConfig
+    config: AnyConfig
     generation_config: GenerationConfig
     tokenizer: Tokenizer
-    model: GPT
+    engine: "Engine | ForeignEngine"
+    """What runs it, and why."""
     notes: tuple[str, ...] = ()
     """One-line warnings about the folder, for the user."""
     missing_weights: str | None = None
     """Why the weights are random and how to get the real ones; None where they are real."""
+
+    @property
+    def model(self) -> "GPT":
+        """The model in torch, whatever the engine."""
+        return self.engine.model
+
+    @property
+    def scorer(self) -> "GPT | Scorer":
+        """What scores texts: torch, unless another engine was asked for or is the only one."""
+        if self.engine.name == "torch" or not self.engine.asked:
+            return self.model
+        from tinygpt.nats import Scorer
+
+        return Scorer(self.session(), self.config, self.engine.name)
+
+    def session(self, n_slots: int = 1) -> DecodeSession:
+        """Return a session of its engine with this many empty slots."""
+        return self.engine.session(n_slots)
 
     def stream(
         self,
@@ -66,9 +89,8 @@ class LanguageModel:
         """
         chosen = changed(self.generation_config, settings)
         ids = prompt_ids(self.tokenizer, prompt, self.config.n_positions, truncate=truncate_prompt)
-        session = TorchSession(self.model)
         yield from stream_text(
-            session, self.tokenizer, ids, chosen, seed=seed, sample_index=sample_index
+            self.session(), self.tokenizer, ids, chosen, seed=seed, sample_index=sample_index
         )
 
     def generate(
@@ -126,7 +148,7 @@ class LanguageModel:
             raise ConfigError(f"batch_size={batch_size} is not allowed: at least 1")
         chosen, n = changed(self.generation_config, settings), self.config.n_positions
         rows = [prompt_ids(self.tokenizer, text, n, truncate=truncate_prompt) for text in prompts]
-        session = TorchSession(self.model, max(1, min(batch_size, len(rows))))
+        session = self.session(max(1, min(batch_size, len(rows))))
         yield from stream_batch(session, self.tokenizer, rows, chosen, seed=seed)
 
     def generate_batch(
@@ -160,10 +182,12 @@ class LanguageModel:
         escape: float | None = None,
         batch_size: int = 16,
         progress: Callable[[float], None] | None = None,
-    ) -> evaluation.Evaluation:
+    ) -> "Evaluation":
         """Score a text; arguments, result and errors as `evaluate.evaluate`."""
-        return evaluation.evaluate(
-            self.model,
+        from tinygpt.evaluate import evaluate
+
+        return evaluate(
+            self.scorer,
             self.tokenizer,
             text,
             prefix=prefix,
@@ -188,11 +212,12 @@ class LanguageModel:
         c = self.config
         rows = [
             ("folder", str(self.path or "in memory")),
-            ("parameters", f"{n_params(c):,}"),
+            ("parameters", f"{account_of(c).n_params:,}"),
             ("layers x heads x width", f"{c.n_layer} x {c.n_head} x {c.n_embd}"),
             ("vocabulary", f"{c.vocab_size:,} ({self.tokenizer.kind})"),
             ("context", f"{c.n_positions:,} tokens"),
-            ("weights", self.missing_weights or f"{self.model.lm_head.weight.dtype}"),
+            ("weights", self.missing_weights or self.engine.precision),
+            ("engine", self.engine.name),
             *(("note", note) for note in self.notes),
         ]
         measured = last_evaluation(self.path) if self.path else None

@@ -5,7 +5,6 @@ weights, labelled) its speed are true without the weights; what is not true is N
 reason and the command that mends it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from tinygpt.learning_curve import LearningCurve
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.opening import load, untrained
 from tinygpt.samples import Sample
-from tinygpt.tokenizer import CharTokenizer, Tokenizer
+from tinygpt.tokenizer import Tokenizer
 from tinygpt.tokenizer_file import load_tokenizer
 from tinygpt.training_text import Contamination
 
@@ -27,7 +26,6 @@ __all__ = [
     "Architecture",
     "ModelReport",
     "Quality",
-    "known_to_all",
     "open_model",
 ]
 
@@ -132,6 +130,8 @@ class ModelReport:
 def open_model(
     name: str,
     *,
+    engine: str = "auto",
+    precision: str = "exact",
     device: str = "auto",
     dtype: str = "auto",
     threads: int = 0,
@@ -145,6 +145,8 @@ def open_model(
     try:
         return load(
             name,
+            engine=engine,
+            precision=precision,
             device=device,
             dtype=dtype,
             threads=threads,
@@ -159,13 +161,13 @@ def open_model(
         tokenizer = load_tokenizer(gpt2_vocabulary())
     except MachineError as error:
         return Architecture(name, PRESETS[name], f"{why}; nor is its vocabulary at hand: {error}")
-    return untrained(name, PRESETS[name], tokenizer, why, device=device, threads=threads)
-
-
-def known_to_all(text: str, tokenizers: Sequence[Tokenizer]) -> str:
-    """Return the text without the characters that some character model lacks (for timing)."""
-    for tokenizer in tokenizers:
-        if isinstance(tokenizer, CharTokenizer):
-            mask = tokenizer.known_mask(text)
-            text = "".join(c for c, known in zip(text, mask, strict=True) if known)
-    return text
+    return untrained(
+        name,
+        PRESETS[name],
+        tokenizer,
+        why,
+        engine=engine,
+        precision=precision,
+        device=device,
+        threads=threads,
+    )

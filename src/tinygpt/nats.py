@@ -1,7 +1,8 @@
 """What each token costs a model, in nats: ids in, figures out; no text and no tokenizer here.
 
 `val_loss` scores disjoint windows, which is quick; `token_nats` slides a window so that every
-target has a long context. Either way each target is scored exactly once, and sums are float64.
+target has a long context. Either way each target is scored exactly once, and sums are float64. The
+logits come from a GPT, or from another engine's session in its place (`Scorer`).
 """
 
 import itertools
@@ -15,13 +16,17 @@ import torch
 import torch.nn.functional as F
 
 from tinygpt.errors import CheckpointError, DataError
+from tinygpt.foreign import AnyConfig
 from tinygpt.model import GPT
+from tinygpt.session import DecodeSession
 
 __all__ = [
     "Ids",
     "Nats",
+    "Scorer",
     "Watch",
     "WindowLoss",
+    "engine_of",
     "n_windows",
     "sliding_windows",
     "token_nats",
@@ -37,6 +42,16 @@ Watch = Callable[[torch.Tensor, torch.Tensor], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Scorer:
+    """A session that gives the logits in place of a GPT; works in its slot 0."""
+
+    session: DecodeSession
+    config: AnyConfig
+    engine: str
+    """Its name, e.g. "native"."""
+
+
+@dataclass(frozen=True, slots=True)
 class WindowLoss:
     """Mean loss over disjoint windows."""
 
@@ -49,6 +64,13 @@ class WindowLoss:
 def n_windows(n_ids: int, block_size: int) -> int:
     """Return how many disjoint windows hold the n_ids - 1 targets of a text."""
     return max(0, math.ceil((n_ids - 1) / block_size))
+
+
+def engine_of(model: GPT | Scorer) -> str:
+    """Say what gives the logits: "torch float32", "native int8" ..."""
+    if isinstance(model, Scorer):
+        return f"{model.engine} {model.session.precision}"
+    return str(model.lm_head.weight.dtype).replace(".", " ")
 
 
 @torch.inference_mode()
@@ -95,7 +117,7 @@ def val_loss(
 
 @torch.inference_mode()
 def token_nats(
-    model: GPT,
+    model: GPT | Scorer,
     prefix_ids: Ids,
     ids: Ids,
     context: int,
@@ -123,8 +145,9 @@ def token_nats(
     Returns:
         (n,) float64, or (n - 1,) without a prefix.
     """
-    was_training = model.training
-    model.eval()
+    trained = model if isinstance(model, GPT) and model.training else None
+    if trained is not None:
+        trained.eval()
     sequence = np.concatenate([prefix_ids, ids]).astype(np.int64)
     first, both = max(1, len(prefix_ids)), side_by_side is not None
     plan = _merged(
@@ -152,14 +175,15 @@ def token_nats(
                     side_by_side.append(row_nats[-n_beside:].cpu().numpy())
             if progress is not None:
                 progress(min(1.0, sum(len(nats) for nats in out) / len(ids)))
-    model.train(was_training)
-    nats = np.concatenate(out) if out else np.empty(0)
-    if bad := int((~np.isfinite(nats)).sum()):
+    if trained is not None:
+        trained.train()
+    found = np.concatenate(out) if out else np.empty(0)
+    if bad := int((~np.isfinite(found)).sum()):
         raise CheckpointError(
-            f"the model gives {bad:,} of {nats.size:,} tokens no probability: its weights are "
+            f"the model gives {bad:,} of {found.size:,} tokens no probability: its weights are "
             "numbers, what it computes with them is not; take another checkpoint"
         )
-    return nats
+    return found
 
 
 def sliding_windows(n: int, first: int, context: int, stride: int) -> list[tuple[int, int, int]]:
@@ -195,16 +219,31 @@ def _merged(
 
 
 def _target_nats(
-    model: GPT, rows: np.ndarray[Any, Any], n_scored: Sequence[int]
+    model: GPT | Scorer, rows: np.ndarray[Any, Any], n_scored: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Score the last ids of each row, as many as asked of it, rows (B, T + 1).
 
     Returns:
         Logits (N, V) float32 and nats (N,) float64, N in all, row after row.
     """
-    idx = torch.from_numpy(rows.astype(np.int64)).to(model.lm_head.weight.device)
-    hidden = model.hidden(idx[:, :-1])  # (B, T, C)
-    asked = torch.cat([row[-n:] for row, n in zip(hidden, n_scored, strict=True)])  # (N, C)
+    idx, asked = torch.from_numpy(rows.astype(np.int64)), list(zip(rows, n_scored, strict=True))
+    if isinstance(model, Scorer):
+        logits = torch.cat([_session_logits(model.session, row, n) for row, n in asked])
+    else:
+        idx = idx.to(model.lm_head.weight.device)
+        hidden = model.hidden(idx[:, :-1])  # (B, T, C)
+        scored = torch.cat([row[-n:] for row, n in zip(hidden, n_scored, strict=True)])  # (N, C)
+        logits = model.lm_head(scored).float()
     targets = torch.cat([row[-n:] for row, n in zip(idx, n_scored, strict=True)])
-    logits = model.lm_head(asked).float()  # (N, V)
     return logits, F.cross_entropy(logits, targets, reduction="none").double()
+
+
+def _session_logits(
+    session: DecodeSession, row: np.ndarray[Any, Any], n_scored: int
+) -> torch.Tensor:
+    """Return the (n_scored, V) logits that predict the last ids of a row."""
+    inputs = row[:-1].tolist()
+    session.free(0)
+    if inputs[:-n_scored]:
+        session.prefill(0, inputs[:-n_scored])
+    return torch.from_numpy(session.verify(0, inputs[-n_scored:]))

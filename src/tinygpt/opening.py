@@ -1,28 +1,28 @@
 """From a name or a folder to a LanguageModel: what `tinygpt.load` does."""
 
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from tinygpt.device import pick_device
+from tinygpt.engine import Engine
+from tinygpt.errors import ConfigError
+from tinygpt.foreign import is_foreign
 from tinygpt.generation_config import GenerationConfig
-from tinygpt.hf import from_hf
+from tinygpt.hf import to_hf
 from tinygpt.hub import locate
 from tinygpt.language_model import LanguageModel
-from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
-from tinygpt.model_folder import read_config, read_generation_config
+from tinygpt.model_folder import read_config, read_generation_config, read_json
 from tinygpt.padding import open_tokenizer
 from tinygpt.tokenizer import Tokenizer
 from tinygpt.weights import read_weights
 
-__all__ = ["build", "load", "untrained"]
+__all__ = ["load", "untrained"]
 
 
 def load(
     name_or_path: str | Path,
     *,
+    engine: str = "auto",
+    precision: str = "exact",
     device: str = "auto",
     dtype: str = "auto",
     threads: int = 0,
@@ -31,24 +31,37 @@ def load(
 ) -> LanguageModel:
     """Open a run folder, a HF model folder or a hub name such as "distilgpt2".
 
+    A folder of another family than GPT-2 is opened through transformers (the extra of that name).
+
     Args:
+        engine: "native", "torch", or "auto": native where the CPU computes in float32, else torch.
+            Texts are scored by torch unless native is asked for.
+        precision: of the native engine: "exact", "int8" or "int8-dynamic".
         device: "auto", "cpu", "cuda" or "mps".
-        dtype: of the weights: "float32" (what "auto" means here) or "bfloat16".
-        threads: CPU threads; 0 leaves torch's choice.
+        dtype: of the weights in torch: "float32" (what "auto" means here) or "bfloat16".
+        threads: CPU threads; 0 leaves the engine's choice.
         revision: branch, tag or commit on the hub.
         allow_pickle: also open `pytorch_model.bin` (with weights_only=True).
 
     Raises:
         CheckpointError: no such model, or a folder whose files do not belong together.
-        ConfigError: an architecture that tinygpt does not compute.
+        ConfigError: an architecture that tinygpt does not compute, or an engine that is not here.
         MachineError: the hub can't be reached.
     """
     found = locate(str(name_or_path), revision=revision, allow_pickle=allow_pickle)
+    if is_foreign(data := read_json(found.path / "config.json")):
+        if engine == "native" or precision != "exact":
+            raise ConfigError(
+                f'{found.name}: model_type "{data["model_type"]}" is computed by transformers; '
+                "leave out --engine and --precision, which are for GPT-2s"
+            )
+        from tinygpt.transformers_model import open_foreign  # only where it is needed
+
+        return open_foreign(
+            found, device=device, dtype=dtype, threads=threads, allow_pickle=allow_pickle
+        )
     config, notes = read_config(found.path)
     tokenizer, more_notes = open_tokenizer(found.path, config)
-    picked = pick_device(device, "float32" if dtype == "auto" else dtype, threads)
-    tensors = read_weights(found.path, allow_pickle=allow_pickle)
-    model = build(config, from_hf(tensors, config, str(found.path)))
     return LanguageModel(
         name=found.name,
         path=found.path,
@@ -56,7 +69,17 @@ def load(
         config=config,
         generation_config=read_generation_config(found.path, config),
         tokenizer=tokenizer,
-        model=model.to(picked.device, picked.dtype),
+        engine=Engine(
+            config,
+            read_weights(found.path, allow_pickle=allow_pickle),
+            where=str(found.path),
+            source=found.path,
+            engine=engine,
+            precision=precision,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+        ),
         notes=notes + more_notes,
     )
 
@@ -67,6 +90,8 @@ def untrained(
     tokenizer: Tokenizer,
     why: str,
     *,
+    engine: str = "auto",
+    precision: str = "exact",
     device: str = "auto",
     threads: int = 0,
 ) -> LanguageModel:
@@ -79,9 +104,13 @@ def untrained(
         config: its architecture.
         tokenizer: its true tokenizer.
         why: one line: why the weights are missing, and the command that gets them.
-        device, threads: as `load`.
+        engine, precision, device, threads: as `load`.
     """
-    picked = pick_device(device, "float32", threads)
+    import torch  # it draws the weights
+
+    from tinygpt.model import GPT
+
+    drawn = to_hf(GPT(config, torch.Generator().manual_seed(0)).state_dict(), config)
     return LanguageModel(
         name=name,
         path=None,
@@ -91,20 +120,14 @@ def untrained(
             bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id
         ),
         tokenizer=tokenizer,
-        model=GPT(config, torch.Generator().manual_seed(0)).to(picked.device).eval(),
+        engine=Engine(
+            config,
+            {key: tensor.numpy() for key, tensor in drawn.items()},
+            where=name,
+            engine=engine,
+            precision=precision,
+            device=device,
+            threads=threads,
+        ),
         missing_weights=why,
     )
-
-
-def build(config: ModelConfig, state: dict[str, Any]) -> GPT:
-    """Make a GPT whose parameters are the given numpy arrays (views stay views; fp16 becomes fp32).
-
-    Args:
-        state: `hf.from_hf`'s result.
-    """
-    with torch.device("meta"):
-        model = GPT(config)
-    tensors = {name: torch.from_numpy(array).float() for name, array in state.items()}
-    model.load_state_dict(tensors, strict=False, assign=True)
-    model.tie_weights()
-    return model.eval()

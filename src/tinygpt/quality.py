@@ -124,7 +124,7 @@ def _measure(
     side_by_side: bool = False,
 ) -> tuple[Evaluation, Costs]:
     return measure_costs(
-        lm.model,
+        lm.scorer,
         lm.tokenizer,
         text.text,
         prefix=text.prefix,

@@ -11,7 +11,10 @@ from tinygpt.notebook import fields_html
 from tinygpt.settings import check_types
 
 __all__ = [
+    "BENCH_BYTES",
+    "ENGINES",
     "LENS_BYTES",
+    "PRECISIONS",
     "SCORED_BYTES",
     "TOKENIZERS",
     "CorpusConfig",
@@ -19,6 +22,15 @@ __all__ = [
     "TokenizerConfig",
     "TrainConfig",
 ]
+
+ENGINES = ("auto", "native", "torch")
+"""What computes a model; auto takes one of the others."""
+
+PRECISIONS = ("exact", "int8", "int8-dynamic")
+"""Of the native engine: the same results as float32; 8-bit weights; 8-bit products too."""
+
+BENCH_BYTES = 8192
+"""How much of python-docs `bench` scores with each engine."""
 
 SCORED_BYTES = 32 * 1024
 """How much of a text is scored in bits per byte unless something else is asked for."""

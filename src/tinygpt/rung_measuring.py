@@ -10,12 +10,13 @@ from tinygpt.errors import ConfigError, ContextError, DataError, TinyGPTError, T
 from tinygpt.evaluate import Evaluation
 from tinygpt.ladder_file import RungQuality, RungResult, RungRun
 from tinygpt.language_model import LanguageModel
-from tinygpt.model_report import Architecture, known_to_all
+from tinygpt.model_report import Architecture
 from tinygpt.new_tokenizer import make_tokenizer
 from tinygpt.opening import untrained
 from tinygpt.rung import Rung
 from tinygpt.rung_cost import Cost, Decode, Pace, cost, decode, free_memory, pace, training_flops
 from tinygpt.rung_training import Bench, Stopped, Tell, folder_of, score, train_rung
+from tinygpt.texts import known_to_all
 from tinygpt.tokenizer import Tokenizer
 
 __all__ = ["measure_rung"]

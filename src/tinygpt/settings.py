@@ -19,7 +19,9 @@ from typing import Any, TypeVar
 
 from tinygpt.errors import ConfigError, did_you_mean
 
-__all__ = ["check_types", "field_docs", "from_dict", "parse_json", "to_dict"]
+__all__ = ["check_threads", "check_types", "field_docs", "from_dict", "parse_json", "to_dict"]
+
+_MOST_THREADS = 1024  # far more, and starting them ends the process
 
 T = TypeVar("T")
 
@@ -78,6 +80,18 @@ def check_types(config: Any) -> None:
         if not any(_fits(value, option) for option in options):
             names = " or ".join(_type_name(option) for option in options)
             raise ConfigError(f"{field.name}={_shown(value)} is not allowed: expected {names}")
+
+
+def check_threads(threads: int) -> None:
+    """Refuse a number of CPU threads that no engine starts.
+
+    Raises:
+        ConfigError: not 0 to 1024.
+    """
+    if not 0 <= threads <= _MOST_THREADS:
+        raise ConfigError(
+            f"threads={threads} is not allowed: 1 to {_MOST_THREADS}, or 0 for the engine's choice"
+        )
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -75,7 +75,7 @@ def view(
     goal = targets(lm.tokenizer, text.text, text.prefix, context or lm.config.n_positions, escape)
     seen = _Seen(goal)
     evaluation = evaluate(
-        lm.model,
+        lm.scorer,
         lm.tokenizer,
         text.text,
         prefix=text.prefix,

@@ -4,6 +4,7 @@ One rule for every verb (docs/measuring.md): before the held-out part of a corpu
 its training part; of a text of one's own the first line, at most 256 bytes, is the prefix.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tinygpt.errors import CheckpointError, ConfigError, DataError
 from tinygpt.model_folder import read_training
 from tinygpt.run_config import CorpusConfig
 from tinygpt.settings import from_dict
+from tinygpt.tokenizer import CharTokenizer, Tokenizer
 
 __all__ = [
     "Text",
@@ -20,6 +22,7 @@ __all__ = [
     "first_bytes",
     "held_out_part",
     "held_out_text",
+    "known_to_all",
     "own_text",
     "python_docs",
     "run_corpus",
@@ -198,3 +201,12 @@ def first_bytes(text: str, n: int) -> str:
 
 def _last_bytes(text: str, n: int) -> str:
     return text[-n:].encode()[-n:].decode(errors="ignore")
+
+
+def known_to_all(text: str, tokenizers: Sequence[Tokenizer]) -> str:
+    """Return the text without the characters that some character model lacks (for timing)."""
+    for tokenizer in tokenizers:
+        if isinstance(tokenizer, CharTokenizer):
+            mask = tokenizer.known_mask(text)
+            text = "".join(c for c, known in zip(text, mask, strict=True) if known)
+    return text

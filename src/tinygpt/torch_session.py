@@ -1,14 +1,29 @@
 """DecodeSession on torch: any device, any architecture that model.py computes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from tinygpt.model import GPT, KVCache
+from tinygpt.model_config import ModelConfig
 
-__all__ = ["TorchSession"]
+__all__ = ["TorchSession", "build"]
+
+
+def build(config: ModelConfig, state: Mapping[str, np.ndarray[Any, Any]]) -> GPT:
+    """Make a GPT whose parameters are the given arrays (views stay views; fp16 becomes fp32).
+
+    Args:
+        state: `hf.from_hf`'s result.
+    """
+    with torch.device("meta"):
+        model = GPT(config)
+    tensors = {name: torch.from_numpy(array).float() for name, array in state.items()}
+    model.load_state_dict(tensors, strict=False, assign=True)
+    model.tie_weights()
+    return model.eval()
 
 
 class TorchSession:

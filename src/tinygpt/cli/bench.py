@@ -1,16 +1,24 @@
-"""`tinygpt bench MODEL`: prefill and decode speed, memory, start-up of one model here."""
+"""`tinygpt bench MODEL`: prefill and decode speed, memory, start-up of one model here.
+
+Unless one engine is asked for, the others are measured too, each in a process of its own, so that
+start and memory are its own: `tinygpt bench` calls itself.
+"""
 
 import dataclasses
+import json
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinygpt.cli import console, options
 from tinygpt.errors import MachineError
+from tinygpt.run_config import BENCH_BYTES, PRECISIONS
 
 if TYPE_CHECKING:
-    from tinygpt.bench import Measured, Spread
     from tinygpt.language_model import LanguageModel
 
 __all__ = ["command"]
@@ -18,11 +26,13 @@ __all__ = ["command"]
 
 @click.command(cls=options.Verb)
 @click.argument("model", type=options.MODEL)
-@options.common("device", "threads", "allow_pickle", "json", "quiet")
+@options.common("engine", "precision", "device", "threads", "allow_pickle", "json", "quiet")
 @click.pass_obj
 def command(
     started_s: float,
     model: str,
+    engine: str,
+    precision: str,
     device: str,
     threads: int,
     allow_pickle: bool,
@@ -31,78 +41,107 @@ def command(
 ) -> None:
     """Time MODEL on this machine: how fast it reads and writes, what it holds, how soon it starts.
 
-    The text is Python's own documentation, batch 1. A known model whose weights are not here is
-    timed on random ones, and says so.
+    The text is Python's own documentation. Without --engine or --precision the engine that auto
+    takes is shown in full, and beside it every other one that runs here: what each precision costs
+    in bits per byte, and what it brings. A known model whose weights are not here is timed on
+    random ones, and says so.
     """
-    from tinygpt.bench import measure
-    from tinygpt.cli.progress import working
-    from tinygpt.language_model import LanguageModel
-    from tinygpt.model_report import known_to_all, open_model
-    from tinygpt.texts import python_docs
-
-    def opened() -> LanguageModel:
-        found = open_model(model, device=device, threads=threads, allow_pickle=allow_pickle)
-        if not isinstance(found, LanguageModel):
-            raise MachineError(found.missing_weights)
-        return found
-
-    lm = opened()
+    lm = _opened(model, engine, precision, device, threads, allow_pickle)
     start_up_s = time.monotonic() - started_s
+    from tinygpt.cli.progress import working
+    from tinygpt.profile import measure
+    from tinygpt.texts import known_to_all, python_docs
+
     for note in lm.notes:
         console.say(note, quiet=quiet)
     text = known_to_all(python_docs().text[:4096], [lm.tokenizer])
     with working(quiet) as tell:
-        tell(f"timing {lm.name}", 0.0)
-        result = measure(lm, text, start_up_s=start_up_s, reopen=opened)
+        tell(f"timing {lm.name}, {lm.engine.name} {lm.engine.precision}", 0.0)
+        measured = measure(
+            lm,
+            text,
+            start_up_s=start_up_s,
+            reopen=lambda: _opened(model, lm.engine.name, precision, device, threads, allow_pickle),
+            scored=python_docs(BENCH_BYTES),
+        )
+        result = _document(lm, dataclasses.asdict(measured))
+        if lm.engine.name == "native" and engine == "auto" and precision == "exact":
+            given = ["--threads", str(threads), *(["--allow-pickle"] if allow_pickle else [])]
+            result["others"] = _others(model, given, tell)
     if as_json:
-        head = {"model": lm.name, "path": None if lm.path is None else str(lm.path)}
-        head |= {"commit": lm.commit, "missing_weights": lm.missing_weights}
-        console.json_document({**head, **dataclasses.asdict(result)})
+        console.json_document(result)
     else:
-        console.show(*_renderables(lm, result))
+        from tinygpt.cli.bench_tables import renderables
+
+        console.show(*renderables(result))
     console.next_commands(f"tinygpt inspect {console.word(model)}", quiet=quiet)
 
 
-def _renderables(lm: "LanguageModel", m: "Measured") -> list[Any]:
-    from rich.table import Table
-    from rich.text import Text
+def _opened(
+    model: str, engine: str, precision: str, device: str, threads: int, allow_pickle: bool
+) -> "LanguageModel":
+    """Open a model and a first session; on random weights where a known model's are not here."""
+    from tinygpt.opening import load
 
-    speed = m.speed
-    random = ", random weights" if speed.random_weights else ""
-    rows = {
-        "prefill": f"{_spread(speed.prefill_bytes_per_s)} bytes/s, "
-        f"{speed.prefill_tok_per_s.median:,.0f} tokens/s",
-        "decode": f"{_spread(speed.decode_bytes_per_s)} bytes/s, "
-        f"{speed.decode_tok_per_s.median:,.0f} tokens/s",
-        "text": f"a prompt of {speed.prompt_bytes:,} bytes ({speed.prompt_tokens:,} tokens), then "
-        f"{speed.decoded_bytes:,} bytes ({speed.decoded_tokens:,} tokens) one by one",
-        "start-up": f"{m.start_up_s:.2f} s from the start of the process to the model"
-        f"{random or ', opened'}",
-        "load": "no weights to open"
-        if m.load_s is None
-        else f"{m.load_s.median:.3f} s ({m.load_s.min:.3f} to {m.load_s.max:.3f})",
-        "peak memory": _memory(m),
-        "measured with": f"{speed.engine}, {speed.device}, {speed.precision}, {speed.threads} "
-        f"threads{random}; medians of {speed.prefill_bytes_per_s.n} rounds and their range",
+    found: Any
+    try:
+        found = load(
+            model,
+            engine=engine if engine != "transformers" else "auto",
+            precision=precision,
+            device=device,
+            threads=threads,
+            allow_pickle=allow_pickle,
+        )
+    except MachineError:
+        from tinygpt.language_model import LanguageModel
+        from tinygpt.model_report import open_model  # it needs torch, as random weights do
+
+        found = open_model(
+            model,
+            engine=engine,
+            precision=precision,
+            device=device,
+            threads=threads,
+            allow_pickle=allow_pickle,
+        )
+        if not isinstance(found, LanguageModel):
+            raise MachineError(found.missing_weights) from None
+    found.session()
+    return found  # type: ignore[no-any-return]
+
+
+def _document(lm: "LanguageModel", measured: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model": lm.name,
+        "path": None if lm.path is None else str(lm.path),
+        "commit": lm.commit,
+        "missing_weights": lm.missing_weights,
+        "engine": str(lm.engine),
+        **measured,
+        "others": [],
     }
-    if lm.missing_weights is not None:
-        rows["weights"] = lm.missing_weights
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, Text(console.printable(value)))
-    return [Text(console.printable(lm.name), style="bold"), table]
 
 
-def _memory(m: "Measured") -> str:
-    held = [] if m.peak_memory_bytes is None else [f"{console.size(m.peak_memory_bytes)} (process)"]
-    if m.peak_device_bytes is not None:
-        held.append(f"{console.size(m.peak_device_bytes)} (device)")
-    cache = f"KV cache of a full context {console.size(m.kv_cache_bytes)}"
-    known = f"weights {console.size(m.weights_bytes)}, {cache}"
-    return f"{', '.join(held) or 'unknown here'}; by the config {known}"
-
-
-def _spread(s: "Spread") -> str:
-    return f"{s.median:,.0f} ({s.min:,.0f} to {s.max:,.0f})"
+def _others(
+    model: str, given: list[str], tell: Callable[[str, float], None]
+) -> list[dict[str, Any]]:
+    """Measure what else runs here; what fails is a document with the reason as `error`."""
+    ways = [*(("native", name) for name in PRECISIONS[1:]), ("torch", "exact")]
+    found = []
+    for i, (engine, precision) in enumerate(ways):
+        tell(f"timing {engine}{' ' + precision if engine == 'native' else ''}", (1 + i) / 4)
+        asked = ["--engine", engine, "--precision", precision, "--device", "cpu"]
+        done = subprocess.run(
+            [sys.executable, "-m", "tinygpt", "bench", *given, *asked, "--json", "-q", "--", model],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            found.append(json.loads(done.stdout))
+        else:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            error = last.removeprefix("error: ")
+            found.append({"engine": f"{engine} {precision}", "error": error})
+    return found

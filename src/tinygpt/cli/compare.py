@@ -45,7 +45,9 @@ __all__ = ["command"]
     metavar="FOLDER",
     help="What `tinygpt ladder` wrote: its staircase becomes a section of the page (--html).",
 )
-@options.common("bytes", "device", "threads", "allow_pickle", "json", "quiet")
+@options.common(
+    "bytes", "engine", "precision", "device", "threads", "allow_pickle", "json", "quiet"
+)
 def command(
     models: tuple[str, ...],
     text_files: tuple[Path, ...],
@@ -54,6 +56,8 @@ def command(
     markdown: Path | None,
     html: Path | None,
     ladder_folder: Path | None,
+    engine: str,
+    precision: str,
     device: str,
     threads: int,
     allow_pickle: bool,
@@ -81,7 +85,14 @@ def command(
         for name in models:
             tell(f"opening {name}", 0.0)
             opened.append(
-                open_model(name, device=device, threads=threads, allow_pickle=allow_pickle)
+                open_model(
+                    name,
+                    engine=engine,
+                    precision=precision,
+                    device=device,
+                    threads=threads,
+                    allow_pickle=allow_pickle,
+                )
             )
         comparison = compare(
             opened,

@@ -36,7 +36,9 @@ __all__ = ["command"]
     show_default=True,
     help="Characters that a character model lacks: an error, or paid for by an escape code.",
 )
-@options.common("device", "dtype", "threads", "allow_pickle", "json", "quiet")
+@options.common(
+    "engine", "precision", "device", "dtype", "threads", "allow_pickle", "json", "quiet"
+)
 def command(
     model: str,
     file: str | None,
@@ -44,6 +46,8 @@ def command(
     context: int | None,
     stride: int | None,
     unknown: str,
+    engine: str,
+    precision: str,
     device: str,
     dtype: str,
     threads: int,
@@ -56,11 +60,20 @@ def command(
     The first line of a text of your own (at most 256 bytes) is shown to the model and not scored.
     """
     from tinygpt.cli.progress import working
+    from tinygpt.engine import for_scoring
     from tinygpt.opening import load
     from tinygpt.texts import text_file
 
     text = None if file is None else text_file(file, n_bytes)
-    lm = load(model, device=device, dtype=dtype, threads=threads, allow_pickle=allow_pickle)
+    lm = load(
+        model,
+        engine=for_scoring(engine, precision),
+        precision=precision,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        allow_pickle=allow_pickle,
+    )
     for note in lm.notes:
         console.say(note, quiet=quiet)
     if text is None:
@@ -136,6 +149,7 @@ def _renderables(lm: "LanguageModel", text: "Text", e: "Evaluation") -> list[Any
         "sha256": e.sha256,
         "context": f"{e.context:,} tokens, stride {e.stride:,}",
         "prefix": prefix,
+        "scored by": e.engine,
     }
     if e.n_unknown:
         share = e.unknown_nats / e.total_nats

@@ -43,7 +43,9 @@ __all__ = ["command"]
     metavar="FILE",
     help="Also write one self-contained page: every token with its five likeliest alternatives.",
 )
-@options.common("device", "dtype", "threads", "allow_pickle", "json", "quiet")
+@options.common(
+    "engine", "precision", "device", "dtype", "threads", "allow_pickle", "json", "quiet"
+)
 def command(
     models: tuple[str, ...],
     file: str | None,
@@ -52,6 +54,8 @@ def command(
     stride: int | None,
     unknown: str | None,
     html: Path | None,
+    engine: str,
+    precision: str,
     device: str,
     dtype: str,
     threads: int,
@@ -66,6 +70,7 @@ def command(
     if len(models) > 2:
         raise ConfigError(f"the lens takes one or two models, not {len(models)}")
     from tinygpt.cli.progress import working
+    from tinygpt.engine import for_scoring
     from tinygpt.lens import look
     from tinygpt.opening import load
     from tinygpt.report import LensPicture
@@ -74,7 +79,15 @@ def command(
     console.refuse_unwritable(html)
     text = None if file is None else text_file(file, n_bytes)
     opened = [
-        load(name, device=device, dtype=dtype, threads=threads, allow_pickle=allow_pickle)
+        load(
+            name,
+            engine=for_scoring(engine, precision),
+            precision=precision,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            allow_pickle=allow_pickle,
+        )
         for name in models
     ]
     for lm in opened:

@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 from tinygpt.cli import console
 from tinygpt.errors import ConfigError
 from tinygpt.model_config import ACTIVATIONS, PRESETS
-from tinygpt.run_config import SCORED_BYTES, TOKENIZERS
+from tinygpt.run_config import ENGINES, PRECISIONS, SCORED_BYTES, TOKENIZERS
 from tinygpt.settings import field_docs
 
 __all__ = ["MODEL", "PLACE", "TEXTS", "Flags", "Verb", "add", "byte_count", "common", "flag_name"]
@@ -175,8 +175,8 @@ def add(
 def common(*names: str) -> Callable[[F], F]:
     """Give a verb some of the options that many verbs share.
 
-    Names and arguments: device, dtype, threads, quiet, context, stride, allow_pickle; json
-    (`as_json`), and bytes (`n_bytes`, None for all).
+    Names and arguments: engine, precision, device, dtype, threads, quiet, context, stride,
+    allow_pickle; json (`as_json`), and bytes (`n_bytes`, None for all).
     """
 
     def decorate(function: F) -> F:
@@ -188,6 +188,23 @@ def common(*names: str) -> Callable[[F], F]:
 
 
 _COMMON: dict[str, Callable[[Any], Any]] = {
+    "engine": click.option(
+        "--engine",
+        type=_Place(*ENGINES, path=False),
+        metavar="TEXT",
+        default="auto",
+        show_default=True,
+        help="What computes: native (compiled, CPU), torch, or auto: text is written natively "
+        "where that is possible, and scored by torch.",
+    ),
+    "precision": click.option(
+        "--precision",
+        type=_Place(*PRECISIONS, path=False),
+        metavar="TEXT",
+        default="exact",
+        show_default=True,
+        help="Of the native engine: exact, int8 (8-bit weights) or int8-dynamic (8-bit products).",
+    ),
     "device": click.option(
         "--device",
         default="auto",
@@ -198,14 +215,14 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         "--dtype",
         default="auto",
         show_default=True,
-        help="Precision: auto, float32 or bfloat16.",
+        help="Precision in torch: auto, float32 or bfloat16.",
     ),
     "threads": click.option(
         "--threads",
         type=click.INT,
         metavar="INT",
         default=0,
-        help="CPU threads; 0 leaves the choice to torch.  [default: 0]",
+        help="CPU threads; 0 leaves the choice to the engine.  [default: 0]",
     ),
     "bytes": click.option(
         "--bytes",

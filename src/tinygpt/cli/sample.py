@@ -46,7 +46,9 @@ MAX_PROMPT_BYTES = 16 * 2**20
     help="Keep the end of a prompt that is longer than the model's context, and say so.",
 )
 @options.add(GenerationConfig, without=("bos_token_id", "eos_token_id"), show_defaults=False)
-@options.common("device", "dtype", "threads", "allow_pickle", "json", "quiet")
+@options.common(
+    "engine", "precision", "device", "dtype", "threads", "allow_pickle", "json", "quiet"
+)
 def command(
     model: str,
     prompt: str | None,
@@ -54,6 +56,8 @@ def command(
     seed: int,
     num_samples: int,
     truncate_prompt: bool,
+    engine: str,
+    precision: str,
     device: str,
     dtype: str,
     threads: int,
@@ -74,8 +78,16 @@ def command(
         console.say("stdin is not read: give - as PROMPT to continue what it holds", quiet=quiet)
     from tinygpt.opening import load
 
-    lm = load(model, device=device, dtype=dtype, threads=threads, allow_pickle=allow_pickle)
-    for note in lm.notes:
+    lm = load(
+        model,
+        engine=engine,
+        precision=precision,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        allow_pickle=allow_pickle,
+    )
+    for note in (*lm.notes, f"engine: {lm.engine}"):
         console.say(note, quiet=quiet)
     n_cut = 0
     if truncate_prompt:
@@ -96,6 +108,7 @@ def command(
         console.json_document(
             {
                 "model": lm.name,
+                "engine": str(lm.engine),
                 "prompt": text,
                 "n_prompt_tokens_cut": n_cut,
                 "samples": _samples(pieces, num_samples, seed),
