@@ -1,3 +1,4 @@
+import os
 import random
 import shutil
 
@@ -5,7 +6,8 @@ import numpy as np
 import pytest
 
 from tinygpt import checkpoint
-from tinygpt.checkpoint import load, load_newest, save, write_file
+from tinygpt.checkpoint import load, load_newest, prune, save
+from tinygpt.durable import clear_leftovers
 from tinygpt.errors import CheckpointError, MachineError
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -42,6 +44,8 @@ def test_comes_back_as_it_was(folder):
 
 def test_the_newest_is_taken_and_two_are_kept(folder):
     save_step(folder, 100)
+    assert names(folder) == ["step-00000010", "step-00000020", "step-00000100"]
+    assert prune(folder) == ()
     assert names(folder) == ["step-00000020", "step-00000100"]
     found, notes = load_newest(folder)
     assert (found.step, notes) == (100, ())
@@ -49,6 +53,7 @@ def test_the_newest_is_taken_and_two_are_kept(folder):
 
 def test_a_second_save_of_a_step_overwrites_nothing(folder):
     path = save_step(folder, 20, state={"elapsed_s": 9.0})
+    prune(folder)
     assert names(folder) == ["step-00000020", "step-00000020-2"]
     assert load_newest(folder)[0].path == path
     assert save_step(folder, 20).name == "step-00000020-3"
@@ -92,6 +97,7 @@ def test_what_was_set_aside_is_neither_used_nor_pruned_nor_replaced(folder):
         save_step(folder, 20)
         assert f"step-00000020.corrupt-{n}" in names(folder)
     save_step(folder, 30)
+    prune(folder)
     assert names(folder) == [
         "step-00000020",
         "step-00000020.corrupt-1",
@@ -124,7 +130,7 @@ def test_weights_that_are_not_finite_are_not_saved(folder):
     assert names(folder) == ["step-00000010", "step-00000020"]
 
 
-@pytest.mark.parametrize("at", ["write_safetensors", "write_file", "_manifest", "_sync"])
+@pytest.mark.parametrize("at", ["write_safetensors", "write_file", "write_manifest", "sync_folder"])
 def test_a_save_that_fails_anywhere_leaves_the_others_and_nothing_else(folder, monkeypatch, at):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -140,38 +146,101 @@ def test_a_save_that_fails_anywhere_leaves_the_others_and_nothing_else(folder, m
 
 def test_what_a_killed_save_left_is_cleaned_up(folder):
     shutil.copytree(folder / "step-00000020", folder / ".step-00000030.123.tmp")
+    (folder / ".state.json.99.tmp").touch()
+    clear_leftovers(folder)
     assert load_newest(folder)[0].step == 20
     assert names(folder) == ["step-00000010", "step-00000020"]
 
 
-def test_the_manifest_is_written_last_and_the_folder_renamed_after_it(tmp_path, monkeypatch):
-    order = []
-    real_write, real_tensors = checkpoint.write_file, checkpoint.write_safetensors
-    real_rename = type(tmp_path).rename
-    monkeypatch.setattr(
-        checkpoint, "write_file", lambda p, d: (order.append(p.name), real_write(p, d))
-    )
-    monkeypatch.setattr(
-        checkpoint, "write_safetensors", lambda p, d: (order.append(p.name), real_tensors(p, d))
-    )
-    monkeypatch.setattr(
-        type(tmp_path), "rename", lambda a, b: (order.append("rename"), real_rename(a, b))[1]
-    )
-    save_step(tmp_path / "c", 1)
-    assert order == [*FILES, "MANIFEST.json", "rename"]
+def test_damaged_checkpoints_do_not_count_when_old_ones_are_removed(folder):
+    for step in (30, 40):
+        save_step(folder, step)
+    for step in (30, 40):
+        (folder / f"step-000000{step}" / "optimizer.safetensors").write_bytes(b"x")
+    notes = prune(folder)
+    assert [note.partition(": ")[0][-2:] for note in notes] == ["40", "30"]
+    assert all("optimizer.safetensors is not what was written" in note for note in notes)
+    assert [name for name in names(folder) if "corrupt" not in name] == [
+        "step-00000010",
+        "step-00000020",
+    ]
+    assert len(names(folder)) == 4
+    save_step(folder, 50)
+    save_step(folder, 60)
+    assert prune(folder, keep=1, spare=10) == ()
+    assert [name for name in names(folder) if "corrupt" not in name] == [
+        "step-00000010",
+        "step-00000060",
+    ]
 
 
-def test_write_file_replaces_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "f"
-    write_file(path, b"old")
-    write_file(path, b"new")
-    assert path.read_bytes() == b"new"
+def test_a_damaged_spare_gives_way_to_the_one_before_of_that_step(folder):
+    save_step(folder, 10)
+    (folder / "step-00000010-2" / "state.json").write_text("{}")
+    for step in (30, 40):
+        save_step(folder, step)
+    (note,) = prune(folder, spare=10)
+    assert "step-00000010-2" in note
+    assert "step-00000010" in names(folder)
 
-    def refuse(_):
+
+def test_what_is_published_is_never_behind_a_checkpoint(folder, tmp_path, monkeypatch):
+    published = tmp_path / "model.safetensors"
+
+    def refuse(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", refuse)
-    with pytest.raises(MachineError, match="Input/output error"):
-        write_file(path, b"newer")
-    assert path.read_bytes() == b"new"
-    assert names(tmp_path) == ["f"]
+    with monkeypatch.context() as patched:
+        patched.setattr(type(tmp_path), "rename", refuse)
+        with pytest.raises(MachineError, match=r"needed, [\d,]+ free"):
+            save_step(folder, 30, publish=published)
+    assert load_newest(folder)[0].step == 20
+    path = save_step(folder, 40, publish=published)
+    assert published.read_bytes() == (path / "model.safetensors").read_bytes()
+
+
+def test_what_does_not_read_as_it_was_written_is_no_checkpoint(folder, monkeypatch):
+    real = checkpoint.read_safetensors
+
+    def flipped(path):
+        found = real(path)
+        found["a"][0, 0] += 1
+        return found
+
+    monkeypatch.setattr(checkpoint, "read_safetensors", flipped)
+    with pytest.raises(MachineError, match="'a' does not read as it was written"):
+        save_step(folder, 30)
+    assert names(folder) == ["step-00000010", "step-00000020"]
+
+
+def test_a_whole_checkpoint_with_numbers_that_are_not_finite_is_set_aside(folder, monkeypatch):
+    bad = arrays(1)
+    bad["a"][1, 1] = np.inf
+    monkeypatch.setattr(np, "isfinite", lambda array: np.ones_like(array, bool))
+    save_step(folder, 30, model=bad)
+    monkeypatch.undo()
+    found, (note,) = load_newest(folder)
+    assert found.step == 20
+    assert "'a' is not finite; set aside as step-00000030.corrupt-1" in note
+
+
+def test_an_optimizer_that_is_not_finite_is_not_saved(folder):
+    bad = arrays(1)
+    bad["a"][0, 0] = np.inf
+    with pytest.raises(CheckpointError, match="'a' is not finite"):
+        save_step(folder, 30, optimizer=bad)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a umask is POSIX's")
+@pytest.mark.parametrize(
+    ("umask", "file_mode", "folder_mode"), [(0o22, 0o644, 0o755), (0o77, 0o600, 0o700)]
+)
+def test_files_have_the_modes_that_the_umask_allows(tmp_path, umask, file_mode, folder_mode):
+    before = os.umask(umask)
+    try:
+        path = save_step(tmp_path / "c", 1, publish=tmp_path / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == folder_mode
+    for file in (tmp_path / "model.safetensors", *path.iterdir()):
+        assert file.stat().st_mode & 0o777 == file_mode, file

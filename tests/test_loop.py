@@ -20,7 +20,7 @@ from tinygpt.nats import val_loss
 from tinygpt.opening import load
 from tinygpt.resuming import resume
 from tinygpt.run_config import OptimConfig, TrainConfig
-from tinygpt.run_folder import locked
+from tinygpt.run_lock import locked
 from tinygpt.run_state import read_position
 from tinygpt.tokenizer import CharTokenizer
 from tinygpt.training import train
@@ -272,7 +272,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(config, settings, tmp_path):
         [
             sys.executable,
             "-c",
-            "import pathlib, sys; from tinygpt.run_folder import locked\n"
+            "import pathlib, sys; from tinygpt.run_lock import locked\n"
             "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); input()",
             str(tmp_path / "r"),
         ],

@@ -39,6 +39,7 @@ from tinygpt.run_config import (
     TokenizerConfig,
     TrainConfig,
 )
+from tinygpt.run_state import check_settings, settings_of
 from tinygpt.tokenizer import CharTokenizer
 from tinygpt.training import FINE_TUNING_LEARNING_RATE, train
 
@@ -362,13 +363,13 @@ def test_a_disk_that_refuses_is_a_machine_error_and_leaves_nothing(
     config, settings, tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_text("")
-    with pytest.raises(MachineError, match="can't be made"):
+    with pytest.raises(ConfigError, match=r"can't be made: Not a directory; choose another --out"):
         run(config, settings, tmp_path / "file" / "r")
 
-    def full(*_):
+    def full(*_, **__):
         raise MachineError("no space")
 
-    monkeypatch.setattr(run_folder, "write_safetensors", full)
+    monkeypatch.setattr(run_folder, "save", full)
     with pytest.raises(MachineError, match="no space"):
         run(config, settings, tmp_path / "r")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -497,6 +498,42 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(config, settings,
     assert rest[0].step < newest.step
     assert "optimizer.safetensors is not what was written" in rest[0].warning
     assert sha256(tmp_path / "whole/model.safetensors") == sha256(tmp_path / "r/model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "named"),
+    [
+        ("config.json", ("resid_pdrop", 0.25), r"config\.json: resid_pdrop is 0.25, but step-0000"),
+        ("config.json", ("n_embd", 64), r"n_embd is 64, but step-\d+ was made with 32"),
+        ("training.json", ("train", "seed", 9), r"train\.seed is 9, but step-\d+ was made with 0"),
+        ("training.json", ("optim", "beta1", 0.5), r"optim\.beta1 is 0\.5, but"),
+    ],
+)
+def test_other_settings_than_a_checkpoint_has_are_refused_by_name(
+    config, settings, tmp_path, file, change, named
+):
+    run(config, settings, tmp_path / "r", stop=Stop(20))
+    path = tmp_path / "r" / file
+    before = path.read_text()
+    data = json.loads(before)
+    (data if len(change) == 2 else data[change[0]])[change[-2]] = change[-1]
+    path.write_text(json.dumps(data))
+    kept = sorted(path.name for path in (tmp_path / "r" / "checkpoints").iterdir())
+    with pytest.raises(CheckpointError, match=named):
+        go_on(tmp_path / "r")
+    assert sorted(path.name for path in (tmp_path / "r" / "checkpoints").iterdir()) == kept
+    path.write_text(before)
+    assert go_on(tmp_path / "r")[-1].final
+
+
+def test_other_tokens_than_a_checkpoint_has_are_refused(config, settings, tmp_path):
+    run(config, settings, tmp_path / "r", stop=Stop(20))
+    checkpoint, _ = load_newest(tmp_path / "r" / "checkpoints")
+    recipe = run_folder.read_recipe(tmp_path / "r")
+    same, other = (CharTokenizer.from_text(CORPUS.text + more) for more in ("", "z"))
+    check_settings(tmp_path, settings_of(config, recipe, same), checkpoint.state, "step-5")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: the SHA-256 of the tokens is"):
+        check_settings(tmp_path, settings_of(config, recipe, other), checkpoint.state, "step-5")
 
 
 def test_another_environment_is_told_before_going_on(config, settings, tmp_path):

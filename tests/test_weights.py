@@ -339,7 +339,11 @@ class TestWriting:
             Path, "replace", lambda a, b: (events.append(("rename", b)), replace(a, b))[1]
         )
         write_safetensors(path, {"x": np.zeros(4)})
-        assert events == [("fsync", path.stat().st_ino), ("rename", path)]
+        assert events == [
+            ("fsync", path.stat().st_ino),
+            ("rename", path),
+            ("fsync", tmp_path.stat().st_ino),
+        ]
 
     @pytest.fixture
     def small_files_only(self) -> Iterator[None]:

@@ -1,15 +1,12 @@
 """Checkpoints that are either whole or not there, and that notice a flipped bit.
 
 A checkpoint is a folder `step-NNNNNNNN` with the weights, the optimizer's state and a JSON state.
-It is written under a temporary name; its MANIFEST.json, the SHA-256 of every file, comes last; all
-is flushed to the disk and then renamed. No format that we store in has a checksum of its own, so
-every file is held against the manifest before it is used. Nothing is a pickle.
+It is written under a temporary name, flushed, read back and held against what should be there; its
+MANIFEST.json, the SHA-256 of every file, comes last; then it is renamed. No format that we store in
+has a checksum of its own, so every file is held against the manifest before it is used, and only
+whole checkpoints count when old ones are removed. Nothing is a pickle.
 """
 
-import contextlib
-import hashlib
-import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -19,17 +16,25 @@ from typing import Any
 
 import numpy as np
 
+from tinygpt.durable import (
+    copy_file,
+    crash_point,
+    refused,
+    sync_folder,
+    temporary_name,
+    write_file,
+)
 from tinygpt.errors import CheckpointError, MachineError
-from tinygpt.settings import parse_json
+from tinygpt.manifest import MANIFEST, read_object, to_json, verify, write_manifest
 from tinygpt.weights import read_safetensors, write_safetensors
 
-__all__ = ["Arrays", "Checkpoint", "load", "load_newest", "load_step", "save", "write_file"]
+__all__ = ["KEEP", "Arrays", "Checkpoint", "load", "load_newest", "load_step", "prune", "save"]
 
-FORMAT_VERSION = 2
-"""Of the folder's layout; another one is refused."""
+KEEP = 2
+"""Whole checkpoints that a run keeps, so that one may be damaged."""
 
-MANIFEST = "MANIFEST.json"
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+_FILES = (_MODEL, _OPTIMIZER, _STATE)
 _NAME = re.compile(r"^step-(\d{8,})(?:-(\d+))?$")
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -58,50 +63,87 @@ def save(
     model: Arrays,
     optimizer: Arrays,
     state: dict[str, Any],
-    keep: int = 2,
-    spare: int | None = None,
+    publish: Path | None = None,
 ) -> Path:
-    """Write a checkpoint, and only then remove the oldest ones.
+    """Write a checkpoint that is whole and verified when it appears.
 
     Args:
         folder: where checkpoints live; made if needed.
         step: optimizer steps done; a second checkpoint of the same step gets a suffix, so that
             nothing is ever overwritten.
         model: weights, all finite.
-        optimizer: tensors by name.
+        optimizer: tensors by name, all finite.
         state: a JSON object.
-        keep: how many to keep, the new one included.
-        spare: a step whose newest checkpoint is kept too.
+        publish: a file that gets the same weights just before the checkpoint appears: where there
+            is a checkpoint, that file is not behind it.
 
     Raises:
-        MachineError: the disk refused; older checkpoints are untouched.
-        CheckpointError: a weight is not finite.
+        MachineError: the disk refused, or gave back something else; older ones are untouched.
+        CheckpointError: a number is not finite.
     """
-    if bad := [name for name, array in model.items() if not np.isfinite(array).all()]:
-        raise CheckpointError(f"step {step}: {bad[0]!r} is not finite; such weights are not saved")
+    for name, array in (*model.items(), *optimizer.items()):
+        if not np.isfinite(array).all():
+            raise CheckpointError(
+                f"step {step}: {name!r} is not finite; such weights are not saved"
+            )
     taken = [n for _, (other, n) in _found(folder) if other == step]
     path = folder / (f"step-{step:08d}-{max(taken) + 1}" if taken else f"step-{step:08d}")
-    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
+    temporary = temporary_name(path)
     try:
+        crash_point("checkpoint: begun")
         temporary.mkdir(parents=True)
         write_safetensors(temporary / _MODEL, model)
+        crash_point("checkpoint: weights written")
         write_safetensors(temporary / _OPTIMIZER, optimizer)
-        write_file(temporary / _STATE, _json({"step": step, **state}))
-        write_file(temporary / MANIFEST, _json(_manifest(temporary)))
+        write_file(temporary / _STATE, to_json({"step": step, **state}))
+        _read_back(temporary, model, optimizer)
+        crash_point("checkpoint: no manifest yet")
+        write_manifest(temporary, _FILES)
+        crash_point("checkpoint: manifest written")
+        if publish is not None:
+            copy_file(temporary / _MODEL, publish)
+            crash_point("checkpoint: weights published")
         temporary.rename(path)
-        _sync(folder)
+        crash_point("checkpoint: renamed")
+        sync_folder(folder)
     except (CheckpointError, MachineError):
         raise
     except OSError as error:
-        raise _refused(path, error) from None
+        raise refused(path, error, _n_bytes(model) + _n_bytes(optimizer)) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    found = _found(folder)
-    spared = [other for other, (n, _) in found if n == spare][-1:]
-    for old, _ in found[:-keep]:
-        if old not in spared:
-            shutil.rmtree(old, ignore_errors=True)
+    crash_point("checkpoint: done")
     return path
+
+
+def prune(folder: Path, *, keep: int = KEEP, spare: int | None = None) -> tuple[str, ...]:
+    """Remove old checkpoints; only whole ones count, and damaged ones are set aside.
+
+    Args:
+        folder: where checkpoints live.
+        keep: how many whole ones to keep.
+        spare: a step whose newest whole checkpoint is kept too.
+
+    Returns:
+        A line for each damaged one that was in the way.
+
+    Raises:
+        MachineError: the disk refused.
+    """
+    notes: list[str] = []
+    for path, (step, _) in reversed(_found(folder)):
+        if keep <= 0 and step != spare:
+            _remove(path)
+            continue
+        try:
+            verify(path, _FILES)
+        except CheckpointError as error:
+            notes.append(_set_aside(path, error))
+            continue
+        keep -= 1
+        if step == spare:
+            spare = None
+    return tuple(notes)
 
 
 def load(path: Path) -> Checkpoint:
@@ -110,14 +152,14 @@ def load(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: naming the file that is missing, changed or unreadable.
     """
-    _verify(path)
-    state = _read_json(path / _STATE)
+    verify(path, _FILES)
+    state = read_object(path / _STATE)
+    model, optimizer = (read_safetensors(path / name) for name in (_MODEL, _OPTIMIZER))
+    for name, array in (*model.items(), *optimizer.items()):
+        if not np.isfinite(array).all():
+            raise CheckpointError(f"{path}: {name!r} is not finite")
     return Checkpoint(
-        path=path,
-        step=state.pop("step"),
-        model=read_safetensors(path / _MODEL),
-        optimizer=read_safetensors(path / _OPTIMIZER),
-        state=state,
+        path=path, step=state.pop("step"), model=model, optimizer=optimizer, state=state
     )
 
 
@@ -142,36 +184,14 @@ def load_newest(folder: Path) -> tuple[Checkpoint, tuple[str, ...]]:
     Raises:
         CheckpointError: there is none, or all are damaged.
     """
-    for leftover in folder.glob(".step-*.tmp"):  # a save that was killed half way
-        shutil.rmtree(leftover, ignore_errors=True)
     notes: list[str] = []
     for path, _ in reversed(_found(folder)):
         try:
             return load(path), tuple(notes)
         except CheckpointError as error:
-            notes.append(f"{error}; set aside as {_set_aside(path).name}")
+            notes.append(_set_aside(path, error))
     why = "; ".join(notes) if notes else "no checkpoint there"
     raise CheckpointError(f"{folder}: nothing to go on from: {why}")
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Replace a file in one rename, flushed to the disk before.
-
-    Raises:
-        MachineError: the disk refused; what was at `path` is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise _refused(path, error) from None
 
 
 def _found(folder: Path) -> list[tuple[Path, tuple[int, int]]]:
@@ -181,78 +201,43 @@ def _found(folder: Path) -> list[tuple[Path, tuple[int, int]]]:
     return sorted(found, key=lambda entry: entry[1])
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    files = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)}
-        for name in (_MODEL, _OPTIMIZER, _STATE)
-    }
-    return {"format_version": FORMAT_VERSION, "files": files}
+def _read_back(folder: Path, *written: Arrays) -> None:
+    """Hold the tensors in the files against those that they were written from."""
+    for name, arrays in zip((_MODEL, _OPTIMIZER), written, strict=True):
+        found = read_safetensors(folder / name)
+        for key, array in arrays.items():
+            if not np.array_equal(found[key], array):
+                raise MachineError(
+                    f"{folder / name}: {key!r} does not read as it was written: the disk or the "
+                    "memory fails; choose another place"
+                )
 
 
-def _verify(path: Path) -> None:
-    manifest = _read_json(path / MANIFEST)
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path / MANIFEST}: format_version {manifest.get('format_version')!r} is not known; "
-            f"this tinygpt reads {FORMAT_VERSION}"
-        )
-    for name in (_MODEL, _OPTIMIZER, _STATE):
-        if not (path / name).is_file():
-            raise CheckpointError(f"{path}: {name} is missing")
-    found = _manifest(path)
-    if (path / MANIFEST).read_bytes() == _json(found):
-        return
-    written = manifest.get("files")
-    for name, entry in found["files"].items():
-        if isinstance(written, dict) and written.get(name) != entry:
-            raise CheckpointError(
-                f"{path}: {name} is not what was written (its SHA-256 or size differs)"
-            )
-    raise CheckpointError(f"{path}: {MANIFEST} is not what was written")
-
-
-def _set_aside(path: Path) -> Path:
+def _set_aside(path: Path, error: CheckpointError) -> str:
+    """Rename a damaged checkpoint and say so: which file, why, and where it is now."""
     n = 1
     while (target := path.with_name(f"{path.name}.corrupt-{n}")).exists():
         n += 1
     try:
-        return path.rename(target)
-    except OSError as error:
-        raise _refused(target, error) from None
+        path.rename(target)
+    except OSError as problem:
+        raise refused(target, problem, 0) from None
+    return f"{error}; set aside as {target.name}"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _remove(path: Path) -> None:
+    """Delete a checkpoint, which is gone at once: a kill leaves no half of it under its name."""
+    crash_point("prune: begun")
     try:
-        data = parse_json(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path.parent}: {path.name} is missing or unreadable: {error}"
-        ) from None
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path.parent}: {path.name} is not a JSON object")
-    return data
+        doomed = path.rename(temporary_name(path))
+    except OSError as error:
+        raise refused(path, error, 0) from None
+    crash_point("prune: renamed")
+    (doomed / MANIFEST).unlink(missing_ok=True)
+    crash_point("prune: half way")
+    shutil.rmtree(doomed, ignore_errors=True)
+    crash_point("prune: done")
 
 
-def _json(data: dict[str, Any]) -> bytes:
-    return (json.dumps(data, indent=2, allow_nan=False) + "\n").encode()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    """Flush a rename to the disk; only POSIX can."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _refused(path: Path, error: OSError) -> MachineError:
-    return MachineError(
-        f"{path} can't be written: {error.strerror or error}; free space or choose another --out"
-    )
+def _n_bytes(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays.values())

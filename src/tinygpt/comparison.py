@@ -20,9 +20,9 @@ import torch
 import tinygpt
 from tinygpt.bench import Speed, measure_speeds
 from tinygpt.border import align
-from tinygpt.checkpoint import write_file
 from tinygpt.column import Setting, report_on
 from tinygpt.config_keys import ConfigKey, config_files, config_keys
+from tinygpt.durable import write_file
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.language_model import LanguageModel
 from tinygpt.model_folder import read_json

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygpt.checkpoint import write_file
+from tinygpt.durable import write_file
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.hf import from_hf, to_hf

@@ -101,6 +101,8 @@ class Saved:
     """Whether the run is complete."""
     reason: str
     """start, scheduled, best (of the monitor slice), interrupted, early stopping or end."""
+    warning: str | None = None
+    """One line: older checkpoints that were found damaged, and where they are now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

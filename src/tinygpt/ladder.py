@@ -25,7 +25,7 @@ from tinygpt.language_model import LanguageModel
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_report import Architecture, open_model
 from tinygpt.run_config import SCORED_BYTES
-from tinygpt.run_folder import locked
+from tinygpt.run_lock import locked
 from tinygpt.rung import Rung, differing, resolve
 from tinygpt.rung_cost import Allowance
 from tinygpt.rung_measuring import measure_rung

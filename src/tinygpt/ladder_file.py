@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tinygpt.checkpoint import write_file
+from tinygpt.durable import write_file
 from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.model_folder import read_json
 from tinygpt.rung_cost import Cost, Decode, Pace

@@ -16,8 +16,8 @@ from typing import Any
 
 import tinygpt
 from tinygpt.border import align
-from tinygpt.checkpoint import write_file
 from tinygpt.comparison import default_texts
+from tinygpt.durable import write_file
 from tinygpt.errors import ConfigError, MachineError
 from tinygpt.language_model import LanguageModel
 from tinygpt.opening import load

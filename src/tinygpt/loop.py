@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tinygpt.card import model_card
-from tinygpt.checkpoint import load_step, write_file
+from tinygpt.checkpoint import load_step
+from tinygpt.durable import write_file
 from tinygpt.errors import CheckpointError
 from tinygpt.events import Event, Resumed, Sampled, Saved, Step, to_line
 from tinygpt.learner import model_of
@@ -54,7 +55,7 @@ def run_loop(run: Run, first: Event) -> Iterator[Event]:
 
 def save_checkpoint(
     folder: Path, run: Run, logs: tuple[Lines, Lines] | None = None, *, finished: bool = False
-) -> None:
+) -> tuple[str, ...]:
     """Save where the run stands; what it takes is noted for the end of the budget.
 
     Args:
@@ -62,6 +63,9 @@ def save_checkpoint(
         run: the run.
         logs: metrics.jsonl and samples.jsonl; None before they are open.
         finished: whether the run is complete.
+
+    Returns:
+        A line for each older checkpoint that turned out to be damaged.
 
     Raises:
         MachineError: the disk refused; the last checkpoint is still whole.
@@ -72,7 +76,7 @@ def save_checkpoint(
         run.position.n_metrics_lines, run.position.n_samples_lines = (log.n_lines for log in logs)
     before_s = run.budget.elapsed_s
     model, optimizer = run.learner.arrays(run.kept)
-    save_run(
+    notes = save_run(
         folder,
         run.step,
         model=model,
@@ -82,6 +86,7 @@ def save_checkpoint(
     )
     run.saved_step, run.saved_s = run.step, run.budget.elapsed_s
     run.budget.save_s = run.saved_s - before_s
+    return notes
 
 
 def _with_first(run: Run, first: Event, logs: tuple[Lines, Lines]) -> Iterator[Event]:
@@ -94,8 +99,8 @@ def _with_first(run: Run, first: Event, logs: tuple[Lines, Lines]) -> Iterator[E
     finished = not run.was_stopped
     if not finished:
         run.kept = None  # the training goes on with its own weights
-    save_checkpoint(run.folder, run, logs, finished=finished)
-    yield _saved(run, reason if finished else "interrupted")
+    notes = save_checkpoint(run.folder, run, logs, finished=finished)
+    yield _saved(run, reason if finished else "interrupted", notes)
 
 
 def _train(run: Run, logs: tuple[Lines, Lines]) -> Iterator[Event]:
@@ -114,12 +119,12 @@ def _train(run: Run, logs: tuple[Lines, Lines]) -> Iterator[Event]:
             yield evaluated
             yield from samples
             if is_best and train.keep_best:
-                save_checkpoint(run.folder, run, logs)
-                yield _saved(run, "best")
+                notes = save_checkpoint(run.folder, run, logs)
+                yield _saved(run, "best", notes)
             continue  # early stopping may end it here
         if _save_due(run):
-            save_checkpoint(run.folder, run, logs)
-            yield _saved(run, "scheduled")
+            notes = save_checkpoint(run.folder, run, logs)
+            yield _saved(run, "scheduled", notes)
         step = _step(run)
         if step is None:
             return
@@ -158,7 +163,7 @@ def _best_weights(run: Run) -> GPT:
     return model.to(run.learner.device.device).eval()
 
 
-def _saved(run: Run, reason: str) -> Saved:
+def _saved(run: Run, reason: str, notes: tuple[str, ...]) -> Saved:
     return Saved(
         step=run.step,
         tokens=run.tokens,
@@ -166,6 +171,7 @@ def _saved(run: Run, reason: str) -> Saved:
         path=run.folder,
         final=reason in ("end", "early stopping"),
         reason=reason,
+        warning="; ".join(notes) or None,
     )
 
 

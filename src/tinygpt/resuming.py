@@ -13,14 +13,16 @@ from tinygpt.checkpoint import load_newest
 from tinygpt.corpora import Corpus, load_corpus
 from tinygpt.data import prepare, with_monitor
 from tinygpt.device import differences, environment, pick_as_recorded
-from tinygpt.errors import ConfigError, DataError
+from tinygpt.durable import clear_leftovers
+from tinygpt.errors import CheckpointError, ConfigError, DataError
 from tinygpt.events import Event, Resumed
 from tinygpt.learner import Learner
 from tinygpt.loop import run_loop
 from tinygpt.model_folder import read_config
 from tinygpt.padding import open_tokenizer
-from tinygpt.run_folder import CHECKPOINTS, Recipe, locked, read_environment, read_recipe
-from tinygpt.run_state import Run, read_position
+from tinygpt.run_folder import CHECKPOINTS, Recipe, read_environment, read_recipe
+from tinygpt.run_lock import holder, locked
+from tinygpt.run_state import Run, check_settings, read_position, settings_of
 from tinygpt.text_files import Progress
 
 __all__ = ["resume"]
@@ -52,14 +54,18 @@ def resume(
         Resumed, then as `train`.
 
     Raises:
-        CheckpointError: no run folder; with the first event: no whole checkpoint, or another
-            process trains it.
+        CheckpointError: no run folder, or another process trains it; with the first event: no
+            whole checkpoint, or one that was made with other settings.
         ConfigError: with the first event: the run is complete.
         DataError: the text has changed.
     """
     begun_s = clock() if started_s is None else started_s
     run = Path(run)
     recipe = read_recipe(run)
+    if owner := holder(run):  # said at once, and not after the text is read
+        raise CheckpointError(
+            f"{run} is being trained by {owner}; wait until it ends, or stop it first"
+        )
     config, _ = read_config(run)
     tokenizer, _ = open_tokenizer(run, config)
     if corpus is None:
@@ -75,9 +81,13 @@ def resume(
     recorded = read_environment(run)
     picked = pick_as_recorded(recorded, device, dtype, threads)
 
-    def begin() -> tuple[Run, Resumed]:
+    def begin(killed: str | None) -> tuple[Run, Resumed]:
+        clear_leftovers(run)
+        clear_leftovers(run / CHECKPOINTS)
         checkpoint, notes = load_newest(run / CHECKPOINTS)
         state = checkpoint.state
+        now = settings_of(config, recipe, tokenizer)
+        check_settings(run, now, state, checkpoint.path.name)
         if state["finished"]:
             raise ConfigError(
                 f"{run} is complete ({checkpoint.step} steps), there is nothing to resume; "
@@ -100,7 +110,11 @@ def resume(
             saved_step=checkpoint.step,
             saved_s=budget.elapsed_s,
         )
-        warnings = [*notes, *differences(recorded, environment(picked))]
+        warnings = [
+            *([killed] if killed else []),
+            *notes,
+            *differences(recorded, environment(picked)),
+        ]
         return resumed, Resumed(
             step=checkpoint.step,
             tokens=resumed.tokens,
@@ -121,8 +135,8 @@ def _recorded_corpus(run: Path, recipe: Recipe, progress: Progress | None) -> Co
         ) from None
 
 
-def _go_on(folder: Path, begin: Callable[[], tuple[Run, Resumed]]) -> Iterator[Event]:
+def _go_on(folder: Path, begin: Callable[[str | None], tuple[Run, Resumed]]) -> Iterator[Event]:
     """Resume with the run held: nobody else moves its checkpoints from here on."""
-    with locked(folder):
-        run, event = begin()
+    with locked(folder) as killed:
+        run, event = begin(killed)
         yield from run_loop(run, event)

@@ -5,33 +5,33 @@ rename; later files are only ever replaced by rename, and metrics.jsonl grows by
 There is no torch here: weights come as arrays.
 """
 
-import contextlib
+import errno
+import glob
 import json
 import os
-import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygpt.checkpoint import Arrays, save, write_file
+from tinygpt.checkpoint import KEEP, Arrays, prune, save
+from tinygpt.durable import crash_point, free_bytes, sync_folder, temporary_name, write_file
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_json
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
+from tinygpt.run_lock import holder, is_alive
 from tinygpt.run_log import METRICS, SAMPLES
 from tinygpt.run_names import RUNS, nearest_run
 from tinygpt.settings import from_dict, to_dict
 from tinygpt.tokenizer import Tokenizer
-from tinygpt.weights import write_safetensors
 
 __all__ = [
     "CHECKPOINTS",
     "Recipe",
     "create",
-    "locked",
     "read_environment",
     "read_recipe",
     "refuse_existing",
@@ -39,7 +39,9 @@ __all__ = [
 ]
 
 CHECKPOINTS = "checkpoints"
-_LOCK = "run.lock"
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""All else that hinders a new folder is mended by another --out."""
 
 _TABLES: dict[str, type] = {
     "train": TrainConfig,
@@ -132,6 +134,8 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 def refuse_existing(out: Path) -> None:
     """Raise ConfigError if something bears that name already."""
+    if owner := holder(out):
+        raise ConfigError(f"{out} is being trained by {owner}; choose another --out")
     if os.path.lexists(out):
         raise ConfigError(
             f"{out} exists already, and a run is never overwritten; choose another --out, or go on "
@@ -147,7 +151,7 @@ def create(
     tokenizer: Tokenizer,
     recipe: Recipe,
     environment: Mapping[str, Any],
-    first_checkpoint: Callable[[Path], None],
+    first_checkpoint: Callable[[Path], object],
 ) -> None:
     """Make a run folder that is complete when it appears.
 
@@ -156,13 +160,21 @@ def create(
             shows a full disk before the training and not after it.
 
     Raises:
-        ConfigError: `out` exists.
-        MachineError: the disk refused; nothing is left behind.
+        ConfigError: `out` exists, or nothing can be made there.
+        MachineError: the disk refused, or has no room for the checkpoints to come; nothing is left
+            behind.
     """
     refuse_existing(out)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(out)
     try:
         temporary.mkdir(parents=True)
+    except OSError as error:
+        kind = MachineError if error.errno in _DISK_ERRORS else ConfigError
+        raise kind(
+            f"{out} can't be made: {error.strerror or error}; choose another --out"
+        ) from None
+    try:
+        _clear_earlier(out)
         for name, data in (
             ("config.json", config.to_dict()),
             ("generation_config.json", generation_config.to_dict()),
@@ -174,11 +186,16 @@ def create(
         for name in (METRICS, SAMPLES):
             write_file(temporary / name, b"")
         first_checkpoint(temporary)
+        _refuse_crowded(temporary, out)
         refuse_existing(out)
+        crash_point("run: made")
         temporary.rename(out)
+        crash_point("run: renamed")
+        sync_folder(out.parent)
     except (MachineError, ConfigError, CheckpointError):
         raise
     except OSError as error:
+        refuse_existing(out)  # made by somebody else meanwhile
         raise MachineError(
             f"{out} can't be made: {error.strerror or error}; choose another --out"
         ) from None
@@ -194,46 +211,38 @@ def save_run(
     optimizer: Arrays,
     state: dict[str, Any],
     spare: int | None = None,
-) -> None:
-    """Save a checkpoint of a run, then let the model folder have the same weights.
+) -> tuple[str, ...]:
+    """Save a checkpoint of a run and let the model folder have the same weights; remove old ones.
 
-    Args and what else is kept: `checkpoint.save`.
+    Args and what else is kept: `checkpoint.save` and `checkpoint.prune`.
+
+    Returns:
+        A line for each older checkpoint that turned out to be damaged.
 
     Raises:
         MachineError: the disk refused; what was there before is still whole.
         CheckpointError: a weight is not finite.
     """
-    save(folder / CHECKPOINTS, step, model=model, optimizer=optimizer, state=state, spare=spare)
-    write_safetensors(folder / "model.safetensors", model)
+    checkpoints = folder / CHECKPOINTS
+    weights = folder / "model.safetensors"
+    save(checkpoints, step, model=model, optimizer=optimizer, state=state, publish=weights)
+    return prune(checkpoints, spare=spare)
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run for this process alone; the lock goes with the process, however it ends.
+def _clear_earlier(out: Path) -> None:
+    """Delete what killed processes left of a run of that name."""
+    for path in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+        pid = path.name.split(".")[-2]
+        if pid.isdecimal() and not is_alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
 
-    Raises:
-        CheckpointError: another process holds it.
-        MachineError: the folder can't be written.
-    """
-    path = folder / _LOCK
-    try:
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise MachineError(f"{path} can't be written: {error.strerror or error}") from None
-    with file:
-        if os.name == "posix":  # elsewhere nothing is locked (docs/model-folder.md)
-            import fcntl
 
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise CheckpointError(
-                    f"{folder} is being trained by {file.read().strip() or 'another process'}; "
-                    "wait until it ends, or stop it first"
-                ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
-        yield
-        file.truncate(0)
+def _refuse_crowded(folder: Path, out: Path) -> None:
+    """Raise MachineError if the disk can't hold the checkpoints that the run will have."""
+    size = sum(path.stat().st_size for path in (folder / CHECKPOINTS).rglob("*") if path.is_file())
+    needed, free = (KEEP + 1) * size, free_bytes(folder)
+    if free < needed:
+        raise MachineError(
+            f"{out}: its checkpoints need {needed:,} bytes, {free:,} are free there; free space or "
+            "choose another --out"
+        )

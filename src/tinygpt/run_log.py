@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from tinygpt.checkpoint import write_file
-from tinygpt.errors import MachineError
+from tinygpt.durable import refused, write_file
 from tinygpt.small_file import read_small
 
 __all__ = ["METRICS", "SAMPLES", "Lines", "last_evaluation", "last_losses", "read_lines"]
@@ -84,8 +83,9 @@ class Lines:
         Raises:
             MachineError: the disk refused.
         """
-        with self._machine_errors():
-            self._file.write(json.dumps(event, allow_nan=False, ensure_ascii=False) + "\n")
+        line = json.dumps(event, allow_nan=False, ensure_ascii=False) + "\n"
+        with self._machine_errors(len(line.encode())):
+            self._file.write(line)
             self._file.flush()
         self.n_lines += 1
 
@@ -100,8 +100,8 @@ class Lines:
             self._file.close()
 
     @contextlib.contextmanager
-    def _machine_errors(self) -> Iterator[None]:
+    def _machine_errors(self, n_bytes: int = 0) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise MachineError(f"{self._path} can't be written: {error.strerror}") from None
+            raise refused(self._path, error, n_bytes) from None

@@ -1,5 +1,7 @@
 """What a training run holds while it goes: its parts, where it stands, what it has found so far."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,12 +12,13 @@ from tinygpt.data import Data
 from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.learner import Learner
 from tinygpt.model import GPT
+from tinygpt.model_config import ModelConfig
 from tinygpt.nats import n_windows
 from tinygpt.run_folder import Recipe
 from tinygpt.settings import check_types, from_dict
 from tinygpt.tokenizer import Tokenizer
 
-__all__ = ["Position", "Run", "read_position"]
+__all__ = ["Position", "Run", "check_settings", "read_position", "settings_of"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,6 +86,11 @@ class Run:
     was_stopped: bool = False
     kept: GPT | None = None
     """At the end: the weights of an earlier step that the run keeps; None keeps the last ones."""
+    settings: dict[str, dict[str, Any]] = field(init=False)
+    """What its checkpoints belong to, by file and key."""
+
+    def __post_init__(self) -> None:
+        self.settings = settings_of(self.learner.model.config, self.recipe, self.tokenizer)
 
     def stopped(self) -> bool:
         """Ask whether to stop; once yes, always yes."""
@@ -117,4 +125,47 @@ class Run:
             "began_s": self.budget.began_s,
             "position": asdict(self.position),
             "finished": finished,
+            "settings": self.settings,
         }
+
+
+def settings_of(
+    config: ModelConfig, recipe: Recipe, tokenizer: Tokenizer
+) -> dict[str, dict[str, Any]]:
+    """Return what a run's checkpoints belong to, by file and key, as JSON has it."""
+    tokens = hashlib.sha256()
+    for token in tokenizer.token_bytes:
+        tokens.update(len(token).to_bytes(4, "little") + token)
+    written = recipe.to_dict()
+    tables = ("train", "optim", "corpus", "tokenizer")
+    settings = {
+        "config.json": config.to_dict(),
+        "training.json": {f"{t}.{key}": value for t in tables for key, value in written[t].items()},
+        "tokenizer.json": {"the SHA-256 of the tokens": tokens.hexdigest()},
+    }
+    found: dict[str, dict[str, Any]] = json.loads(json.dumps(settings))
+    return found
+
+
+def check_settings(
+    folder: Path, settings: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any], where: str
+) -> None:
+    """Refuse to go on from a checkpoint under other settings than it was made with.
+
+    Args:
+        folder: of the run.
+        settings: those of now (`settings_of`).
+        state: of the checkpoint.
+        where: its name.
+
+    Raises:
+        CheckpointError: naming the file, the key and both values.
+    """
+    for file, saved in state.get("settings", {}).items():  # an early checkpoint has none
+        for key, value in saved.items():
+            now = settings.get(file, {}).get(key)
+            if now != value:
+                raise CheckpointError(
+                    f"{folder / file}: {key} is {now!r:.80}, but {where} was made with "
+                    f"{value!r:.80}; bring that back, or begin a new run"
+                )

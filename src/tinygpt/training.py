@@ -28,7 +28,8 @@ from tinygpt.measuring import prompts
 from tinygpt.model_config import ModelConfig
 from tinygpt.new_tokenizer import make_tokenizer
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
-from tinygpt.run_folder import Recipe, create, locked, refuse_existing
+from tinygpt.run_folder import Recipe, create, refuse_existing
+from tinygpt.run_lock import locked
 from tinygpt.run_names import next_run
 from tinygpt.run_state import Run
 from tinygpt.text_files import Progress

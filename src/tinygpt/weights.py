@@ -18,7 +18,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from tinygpt.errors import CheckpointError, MachineError
+from tinygpt.durable import crash_point, refused, sync_folder, temporary_name
+from tinygpt.errors import CheckpointError
 from tinygpt.model_files import MAX_INDEX_BYTES
 from tinygpt.settings import parse_json
 from tinygpt.small_file import read_small
@@ -145,20 +146,21 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -
     Raises:
         MachineError: the disk refused; what was at `path` is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     try:
         save_file(arrays, temporary, metadata={"format": "pt"})  # transformers 4 wants "format"
+        crash_point("weights: not flushed")
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # safetensors leaves 0600
+        crash_point("weights: flushed")
         temporary.replace(path)
+        sync_folder(path.parent)
     except (OSError, SafetensorError) as error:  # a full disk is a SafetensorError
-        raise MachineError(
-            f"{path} can't be written: {error}; free space or choose another --out"
-        ) from None
+        raise refused(path, error, sum(array.nbytes for array in arrays.values())) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()  # still there only if something failed, Ctrl-C included

@@ -4,12 +4,15 @@
 is there after a SIGKILL too.
 """
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +21,7 @@ from pathlib import Path
 PRELOADED = [
     "pytest",
     "torch",
+    "torch._dynamo",
     "torch.utils.serialization",
     "tinygpt.cli.follow",
     "tinygpt.cli.resume",
@@ -35,7 +39,7 @@ class Fork:
 
     process: multiprocessing.process.BaseProcess
     output: Path
-    """Its stderr and stdout, in one file."""
+    """Its stderr and stdout, in one file that appears just before the command line begins."""
     started_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -83,7 +87,8 @@ class Forks:
         environment: Mapping[str, str] | None = None,
         largest_file: int | None = None,
         as_user: bool = False,
-        cwd: Path | None = None,
+        small_disk: tuple[Path, str] | None = None,
+        fill_it: bool = False,
     ) -> Fork:
         """Start `tinygpt ARGUMENTS`.
 
@@ -91,7 +96,10 @@ class Forks:
             environment: variables on top of the test's own.
             largest_file: bytes that any file may reach (RLIMIT_FSIZE): a full disk.
             as_user: without root's right to write where nobody may.
-            cwd: where it works; None takes the folder of the test.
+            small_disk: a folder that becomes a disk of its own, of such a size; at the end its
+                contents are copied to FOLDER.copy. Where that is not allowed, the output says
+                "no small disk".
+            fill_it: fill that disk as soon as the run has begun.
         """
         self._n += 1
         output = self.folder / f"output-{self._n}.txt"
@@ -99,11 +107,13 @@ class Forks:
             target=_run,
             args=(
                 list(arguments),
-                str(cwd or self.folder),
+                str(self.folder),
                 str(output),
                 {**os.environ, **(environment or {})},
                 largest_file,
                 as_user,
+                small_disk,
+                fill_it,
             ),
             daemon=True,
         )
@@ -123,14 +133,12 @@ def _run(
     environment: dict[str, str],
     largest_file: int | None,
     as_user: bool,
+    small_disk: tuple[Path, str] | None,
+    fill_it: bool,
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for descriptor in (1, 2):
-        os.dup2(file, descriptor)
-    sys.stdout, sys.stderr = (os.fdopen(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     if as_user:
@@ -138,7 +146,19 @@ def _run(
     from tinygpt import cli
 
     signal.signal(signal.SIGTERM, cli._terminated)  # what `main` does in a process of its own
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(file, descriptor)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))
+    if small_disk is not None:
+        _mount(*small_disk)
+    if fill_it:
+        threading.Thread(target=_fill, args=(small_disk[0],), daemon=True).start()
     code = cli.main(arguments)
+    if small_disk is not None:
+        shutil.copytree(small_disk[0], f"{small_disk[0]}.copy")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # too late to end it with anything but its code
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -150,3 +170,33 @@ def _drop_capabilities() -> None:
     nothing = (ctypes.c_uint32 * 6)()
     if ctypes.CDLL(None, use_errno=True).capset(version_3, nothing) != 0:
         raise OSError(ctypes.get_errno(), "capset")
+
+
+def _mount(folder: Path, size: str) -> None:
+    """Put a disk of that size there, for this process alone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    user = (os.getuid(), os.getgid())
+    new_user, new_mounts = 0x10000000, 0x00020000
+    if libc.unshare(new_mounts if user[0] == 0 else new_user | new_mounts) == 0:
+        if user[0] != 0:
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"0 {user[0]} 1")
+            Path("/proc/self/gid_map").write_text(f"0 {user[1]} 1")
+        private = 1 << 18 | 1 << 14  # MS_PRIVATE, MS_REC
+        libc.mount(b"none", b"/", None, private, None)
+        if libc.mount(b"none", bytes(folder), b"tmpfs", 0, f"size={size}".encode()) == 0:
+            return
+    sys.stderr.write(f"no small disk: {os.strerror(ctypes.get_errno())}\n")
+    sys.stderr.flush()
+    os._exit(3)
+
+
+def _fill(folder: Path) -> None:
+    """Fill a disk to the last byte once a checkpoint of a run there follows the first one."""
+    while len(list(folder.glob("*/checkpoints/step-*"))) < 2:
+        time.sleep(0.001)
+    with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
+        for n in (65536, 4096, 512, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(n))

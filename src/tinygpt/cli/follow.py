@@ -52,12 +52,14 @@ def follow(
         for event in progress_for_training(_announced(events, announce), quiet):
             if isinstance(event, Saved):
                 saved = event
+                if event.warning:
+                    console.say(event.warning)
             elif isinstance(event, Evaluated) and event.final:
                 final = event
             elif isinstance(event, Resumed):
                 console.say(f"going on from step {event.step:,}", quiet=quiet)
-                if event.warning:
-                    console.say(event.warning, quiet=quiet)
+                if event.warning:  # said even where nothing else is
+                    console.say(event.warning)
     assert saved is not None  # the last event of every run
     if saved.reason == "interrupted":
         console.say(
