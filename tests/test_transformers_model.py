@@ -133,12 +133,21 @@ def test_weights_that_do_not_fit_are_refused(
     more = tensors | {"stray": np.zeros(3, np.float32)}
     save_file(more, bad / "model.safetensors", metadata={"format": "pt"})
     assert any("1 tensors are no part of the model: stray" in note for note in load(bad).notes)
-    (bad / "model.safetensors").write_bytes(b"no weights")
+    (bad / "model.safetensors").write_bytes(b"no weights" * 10_000)
     with pytest.raises(CheckpointError, match="bad: transformers can't open it"):
         load(bad)
     (bad / "model.safetensors").rename(bad / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"no model\.safetensors.*--allow-pickle"):
         load(bad)
+
+
+@pytest.mark.parametrize("family", ["gpt_neo", "gpt_neox", "opt", "llama"])
+def test_a_gpt2_under_another_name_is_refused_before_memory_is_filled(
+    family: str, model_folder: Path
+) -> None:
+    (model_folder / "config.json").write_text(json.dumps({"model_type": family}), "utf-8")
+    with pytest.raises(CheckpointError, match=f"makes a {family} of [0-9,]+ parameters, its files"):
+        load(model_folder)
 
 
 def test_a_model_that_reads_ahead_is_refused(tmp_path: Path) -> None:

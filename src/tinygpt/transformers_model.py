@@ -60,6 +60,12 @@ def open_foreign(
         why = "; its weights are a pickle: if you trust it, --allow-pickle" if pickled else ""
         raise CheckpointError(f"{folder} has no {missing}; {MODEL_FOLDER}{why}")
     config, tokenizer, start_id = _describe(folder, data)
+    held, n_params = sum((folder / n).stat().st_size for n in names), config.account.n_params
+    if held < n_params:  # else what is missing would be drawn at random first, and fill the memory
+        raise CheckpointError(
+            f"{folder}: config.json makes a {config.model_type} of {n_params:,} parameters, its "
+            f"files hold {held:,} bytes; copy both from where the model came from"
+        )
     picked = pick_device(device, "float32" if dtype == "auto" else dtype, threads)
     safe = any(name.endswith(".safetensors") for name in names)
     module, notes = _weights(folder, picked.dtype, safe)
