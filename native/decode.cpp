@@ -192,6 +192,12 @@ INLINE double total(Floats v) {
   for (int i = 0; i < LANES; ++i) sum += v[i];
   return sum;
 }
+INLINE bool any(Ints mask) {
+  uint64_t words[LANES / 2], all = 0;
+  std::memcpy(words, &mask, sizeof mask);
+  for (uint64_t word : words) all |= word;
+  return all != 0;
+}
 INLINE float largest(Floats v) {
   float best = v[0];
   for (int i = 1; i < LANES; ++i) best = v[i] > best ? v[i] : best;
@@ -838,7 +844,10 @@ class Packer {
       }
       put(m.bias_at, values);
     }
-    if (bound) put(bound->at, bounds);
+    if (bound) {
+      std::fill(bounds.begin() + m.rows, bounds.end(), std::numeric_limits<float>::infinity());
+      put(bound->at, bounds);
+    }
     return *std::max_element(longest.begin(), longest.end());
   }
 
@@ -1161,7 +1170,10 @@ void attend(const Heads& heads, const float* cache, const float* query, int64_t 
     UNROLL for (int j = 0; j < Q; ++j) UNROLL for (int r = 0; r < PARTS; ++r) sum[j][r] = splat(0.0f);
     for (int64_t d = 0; d < dim; ++d) {
       Floats key[PARTS];
-      UNROLL for (int r = 0; r < PARTS; ++r) key[r] = load(keys[r] + d * BLOCK);
+      UNROLL for (int r = 0; r < PARTS; ++r) {
+        key[r] = load(keys[r] + d * BLOCK);
+        if (Q == 1) prefetch(reinterpret_cast<const char*>(keys[r] + (dim + d) * BLOCK));  // values
+      }
       UNROLL for (int j = 0; j < Q; ++j) {
         const Floats v = splat(query[j * query_stride + d]);
         UNROLL for (int r = 0; r < PARTS; ++r) sum[j][r] = fma(v, key[r], sum[j][r]);
@@ -1233,6 +1245,23 @@ double philox(uint64_t seed, uint64_t sample_index, uint64_t index) {
   return double(x[index % 4] >> 11) * 0x1p-53;
 }
 
+// e^x for x <= 0, to 2 units in the last place (numpy's own differs by as much between machines);
+// 0 below the smallest normal number. Written so that the compiler takes several at a time.
+INLINE double exp_below(double x) {
+  const double shifted = x * 1.4426950408889634 + 0x1.8p52, n = shifted - 0x1.8p52;
+  const double r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+  double p = 1.0 / 6227020800;
+  for (double c : {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
+                   1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 1.0 / 2, 1.0, 1.0})
+    p = p * r + c;
+  uint64_t bits;  // n stands in the low bits of `shifted`
+  std::memcpy(&bits, &shifted, 8);
+  bits = (bits + 1023) << 52;
+  double power;
+  std::memcpy(&power, &bits, 8);
+  return x > -708 ? p * power : 0.0;
+}
+
 // The order in which numpy sums an array of doubles.
 double pairwise_sum(const double* a, int64_t n) {
   if (n < 8) {
@@ -1290,8 +1319,7 @@ class Sampler {
     if (settings.top_k > 0 && settings.top_k < v) keep_top(p, v, settings.top_k);
     const double top = p[best];
     for (int64_t i = 0; i < v; ++i) {
-      const double x = (p[i] - top) / settings.temperature;
-      p[i] = x < -746 ? 0.0 : std::exp(x);
+      p[i] = exp_below((p[i] - top) / settings.temperature);
     }
     divide(p, v, pairwise_sum(p, v));
     if (settings.top_p < 1) keep_mass(p, v, settings.top_p);
@@ -1301,13 +1329,9 @@ class Sampler {
         if (p[i] < least) p[i] = 0;
     }
     divide(p, v, pairwise_sum(p, v));
-    double all = 0;
-    for (int64_t i = 0; i < v; ++i) all += p[i];
-    const double target = u * all;
     double sum = 0;
-    for (int64_t i = 0; i < v; ++i)
-      if ((sum += p[i]) > target) return i;
-    return best;  // target is below the last sum, so this is not reached
+    for (int64_t i = 0; i < v; ++i) p[i] = sum += p[i];
+    return std::upper_bound(p, p + v - 1, u * sum) - p;
   }
 
  private:
@@ -1762,13 +1786,15 @@ class Session {
         const float* y = &head_out_[m * head_width_];
         Best& best = best_[size_t(t * HEAD_ROWS + m)];
         best.id = -1;
-        const float floor = screened ? lower_bound(m) : 0;
-        for (int64_t i = ids.begin; i < ids.end; ++i) {
-          if (screened && y[i] + plan_.bound.data[i] * reach_[m] < floor) continue;
-          const float value = screened ? dot_row(plan_.head, i, &head_in_[m * width_]) : y[i];
+        const auto offer = [&best](int64_t id, float value) {
           if (best.id < 0 || value > best.value || (std::isnan(value) && !std::isnan(best.value)))
-            best.value = value, best.id = i;
-        }
+            best.value = value, best.id = id;
+        };
+        if (screened)
+          each_candidate(m, ids, lower_bound(m),
+                         [&](int64_t i) { offer(i, dot_row(plan_.head, i, &head_in_[m * width_])); });
+        else
+          for (int64_t i = ids.begin; i < ids.end; ++i) offer(i, y[i]);
       }
     });
     for (int64_t m = 0; m < n; ++m) {
@@ -1785,13 +1811,24 @@ class Session {
   // The largest score that some id of a range surely reaches.
   float surely(int64_t m, Range ids) const {
     const float* y = &head_out_[m * head_width_];
-    float lower = -std::numeric_limits<float>::infinity();
-    for (int64_t i = ids.begin; i < ids.end; ++i) {
-      const float value = y[i] - plan_.bound.data[i] * reach_[m];
-      lower = value > lower ? value : lower;
-    }
-    return lower;
+    Floats lower = splat(-std::numeric_limits<float>::infinity());
+    for (int64_t i = ids.begin; i < ids.end; i += LANES)  // rows past the end have infinite bounds
+      lower = larger(load(y + i) - load(plan_.bound.data + i) * splat(reach_[m]), lower);
+    return largest(lower);
   }
+
+  // Call f(id) for the ids of a range whose score may reach `floor`.
+  template <class F>
+  void each_candidate(int64_t m, Range ids, float floor, const F& f) const {
+    const float *y = &head_out_[m * head_width_], *bound = plan_.bound.data;
+    for (int64_t i = ids.begin; i < ids.end; i += LANES) {
+      const Ints reaches = load(y + i) + load(bound + i) * splat(reach_[m]) >= splat(floor);
+      if (!any(reaches)) continue;
+      for (int64_t j = i; j < std::min(i + LANES, ids.end); ++j)
+        if (y[j] + bound[j] * reach_[m] >= floor) f(j);
+    }
+  }
+
   float lower_bound(int64_t m) const {
     float lower = best_[size_t(m)].lower;
     for (int t = 1; t < pool_.size(); ++t) lower = std::max(lower, best_[size_t(t * HEAD_ROWS + m)].lower);
@@ -1807,16 +1844,20 @@ class Session {
       head(plan_.screen, n, t);
       for (int64_t m = 0; m < n; ++m) {  // a heap of the k largest sure scores, the least in front
         std::vector<float>& top = tops[size_t(m * pool_.size() + t)];
-        const float* y = &head_out_[m * head_width_];
-        for (int64_t i = ids.begin; i < ids.end; ++i) {
-          const float value = y[i] - plan_.bound.data[i] * reach_[m];
-          if (int64_t(top.size()) == k) {
-            if (value <= top.front()) continue;
-            std::pop_heap(top.begin(), top.end(), std::greater<float>());
-            top.pop_back();
+        const float *y = &head_out_[m * head_width_], *bound = plan_.bound.data;
+        for (int64_t i = ids.begin; i < ids.end; i += LANES) {
+          const Floats sure = load(y + i) - load(bound + i) * splat(reach_[m]);
+          if (int64_t(top.size()) == k && !any(sure > splat(top.front()))) continue;
+          for (int64_t j = i; j < std::min(i + LANES, ids.end); ++j) {
+            const float value = y[j] - bound[j] * reach_[m];
+            if (int64_t(top.size()) == k) {
+              if (value <= top.front()) continue;
+              std::pop_heap(top.begin(), top.end(), std::greater<float>());
+              top.pop_back();
+            }
+            top.push_back(value);
+            std::push_heap(top.begin(), top.end(), std::greater<float>());
           }
-          top.push_back(value);
-          std::push_heap(top.begin(), top.end(), std::greater<float>());
         }
       }
     });
@@ -1834,9 +1875,16 @@ class Session {
       const Range ids = own_ids(t);
       for (int64_t m = 0; m < n; ++m) {
         float* y = &head_out_[m * head_width_];
-        for (int64_t i = ids.begin; i < ids.end; ++i) {
-          const bool out = y[i] + plan_.bound.data[i] * reach_[m] < floors[size_t(m)];
-          y[i] = out ? -std::numeric_limits<float>::infinity() : dot_row(plan_.head, i, &head_in_[m * width_]);
+        const float *bound = plan_.bound.data, none = -std::numeric_limits<float>::infinity();
+        for (int64_t i = ids.begin; i < ids.end; i += LANES) {
+          if (!any(load(y + i) + load(bound + i) * splat(reach_[m]) >= splat(floors[size_t(m)]))) {
+            store(y + i, splat(none));
+            continue;
+          }
+          for (int64_t j = i; j < std::min(i + LANES, ids.end); ++j) {
+            const bool reaches = y[j] + bound[j] * reach_[m] >= floors[size_t(m)];
+            y[j] = reaches ? dot_row(plan_.head, j, &head_in_[m * width_]) : none;
+          }
         }
       }
     });
