@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -397,6 +397,96 @@ class TestBatch:
             pieces = stream_text(one, char_tokenizer, ids, settings, seed=2, sample_index=i)
             assert texts[i] == "".join(pieces)
         assert len({len(text) for text in texts}) > 1
+
+
+class Sampling(TorchSession):
+    """A session that samples inside, as session.SamplingSession says; notes (slots, n) of calls."""
+
+    def __init__(self, model: GPT, n_slots: int = 1) -> None:
+        super().__init__(model, n_slots)
+        self.runs: list[tuple[list[int], int]] = []
+
+    def argmax(self, slots: Sequence[int]) -> list[int]:
+        raise AssertionError("it samples inside")
+
+    def decode(
+        self,
+        slots: Sequence[int],
+        n: int,
+        settings: GenerationConfig,
+        *,
+        seed: int = 0,
+        sample_indices: Sequence[int] | None = None,
+        drawn: Sequence[int] | None = None,
+        seen: Sequence[Collection[int]] | None = None,
+        stop_ids: Sequence[int] = (),
+    ) -> list[list[int]]:
+        assert sample_indices is not None
+        assert drawn is not None
+        assert seen is not None
+        self.runs.append((list(slots), n))
+        out = []
+        for slot, index, before, known in zip(slots, sample_indices, drawn, seen, strict=True):
+            rng, ids = generator(seed, index), list[int]()
+            if settings.temperature:
+                rng.random(before)
+            while len(ids) < n and not (ids and ids[-1] in stop_ids):
+                if ids:
+                    self.step([slot], ids[-1:])
+                ids.append(next_id(self.logits(slot), settings, rng, {*known, *ids}))
+            out.append(ids)
+        return out
+
+
+class TestSamplingSession:
+    @given(
+        prompts=st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=6), max_size=4),
+        n_slots=st.integers(1, 3),
+        temperature=st.sampled_from([0.0, 1.0]),
+        penalty=st.sampled_from([1.0, 1.5]),
+        eos=st.sampled_from([None, 2]),
+        n_new=st.integers(0, 30),
+    )
+    @hypothesis_settings(deadline=None, max_examples=40)
+    def test_gives_what_a_call_for_each_id_gives(
+        self,
+        prompts: list[list[int]],
+        n_slots: int,
+        temperature: float,
+        penalty: float,
+        eos: int | None,
+        n_new: int,
+    ) -> None:
+        """Past the window too, which is never passed inside a run."""
+        settings = GenerationConfig(
+            temperature=temperature,
+            repetition_penalty=penalty,
+            eos_token_id=eos,
+            max_new_tokens=n_new,
+        )
+        found = []
+        for kind in (TorchSession, Sampling):
+            texts: list[list[int | None]] = [[] for _ in prompts]
+            session = kind(small_model(), n_slots)
+            for index, new in generate_batch(session, prompts, settings, seed=3, sample_index=2):
+                texts[index].append(new)
+            found.append(texts)
+        assert found[0] == found[1]
+
+    def test_runs_grow_and_end_with_the_window_and_the_text(self, tiny_model: GPT) -> None:
+        session = Sampling(tiny_model)
+        list(generate_ids(session, [1], replace(GREEDY, max_new_tokens=30)))
+        # 16 positions: 1 + 15 ids and one more from the full window, then again from 8 on.
+        assert [n for _, n in session.runs] == [1, 2, 4, 8, 1, 8, 1, 5]
+
+    def test_what_a_stop_string_cuts_off_is_not_shown(self, tiny_model: GPT) -> None:
+        pieces = Pieces(tuple(b"%02d" % i for i in range(50)))
+        settings = replace(GREEDY, temperature=1.0, max_new_tokens=30)
+        whole = "".join(stream_text(TorchSession(tiny_model), pieces, [1], settings))
+        stop = replace(settings, stop_strings=(whole[20:24],))
+        text = "".join(stream_text(Sampling(tiny_model), pieces, [1], stop))
+        assert text == whole[: whole.index(whole[20:24])]
+        assert len(text) < len(whole)
 
 
 class TestStopStrings:

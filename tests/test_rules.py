@@ -49,3 +49,11 @@ def test_too_short_a_text_has_no_rule_of_intervals() -> None:
 def test_unknown_characters(escape, word) -> None:
     said = rules(lm("a"), escape_unknown=escape)
     assert f"a character outside a character model's vocabulary {word}" in said
+
+
+def test_who_scored_is_said_once_or_for_each_model() -> None:
+    assert rules(lm("a"), lm("b")).count("scored by torch float32") == 1
+    other = lm("b")
+    other.model.bfloat16()
+    said = rules(lm("a"), other)
+    assert "scored by: a: torch float32; b: torch bfloat16" in said

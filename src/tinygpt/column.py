@@ -21,13 +21,14 @@ from tinygpt.language_model import LanguageModel
 from tinygpt.learning_curve import read_curve
 from tinygpt.model_report import Architecture, ModelReport, Quality
 from tinygpt.opening import load
+from tinygpt.precision import PrecisionCost, precision_costs
 from tinygpt.quality import Progress, Scoring
 from tinygpt.run_config import ENGINES
 from tinygpt.run_log import last_losses
 from tinygpt.samples import Sample, draw_samples
-from tinygpt.texts import Text, known_to_all
+from tinygpt.texts import Text, escape_probability, known_to_all
 from tinygpt.tokenization import first_words, token_texts, tokenization
-from tinygpt.tokenizer import Tokenizer
+from tinygpt.tokenizer import CharTokenizer, Tokenizer
 from tinygpt.training_text import TrainingText, contamination, web_trained
 from tinygpt.verdict import verdict
 
@@ -113,6 +114,7 @@ def report_on(
         loss_by_context=_by_context(model, setting),
         trained_on=known.described if known else None,
         web_trained=web_trained(model.name, lm),
+        precisions=_precisions(lm, setting),
         verdict=_verdict(lm, quality[0], setting.yardsticks, samples),
         model_type=foreign.model_type if foreign else "gpt2",
         vocab_size=config.vocab_size,
@@ -166,6 +168,13 @@ def _quality(
 def _by_context(model: LanguageModel | Architecture, setting: Setting) -> tuple[ContextBin, ...]:
     scores = setting.scorings[0].scores.get(model.name)
     return scores.by_context if scores else ()
+
+
+def _precisions(lm: LanguageModel | None, setting: Setting) -> tuple[PrecisionCost, ...]:
+    if lm is None or lm.missing_weights is not None:
+        return ()
+    pays = isinstance(lm.tokenizer, CharTokenizer)
+    return precision_costs(lm, setting.texts[0], escape_probability(lm.path) if pays else None)
 
 
 def _load_s(lm: LanguageModel | None) -> Spread | None:

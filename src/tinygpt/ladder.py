@@ -99,7 +99,7 @@ def climb(
 
     def config_of(name: str) -> ModelConfig:
         if name not in opened:
-            opened[name] = open_model(name, device=device, threads=threads)
+            opened[name] = open_model(name, engine="torch", device=device, threads=threads)
         return gpt2_config(opened[name].config)
 
     rungs = resolve(changes, corpus, config_of)

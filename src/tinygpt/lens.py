@@ -158,7 +158,7 @@ def look(
     """
     if not 1 <= len(models) <= 2:
         raise ConfigError(f"the lens takes one or two models, not {len(models)}")
-    opened = [m if isinstance(m, LanguageModel) else load(m) for m in models]
+    opened = [m if isinstance(m, LanguageModel) else load(m, engine="torch") for m in models]
     for lm in opened:
         if lm.missing_weights is not None:
             raise MachineError(f"{lm.name} has random weights: {lm.missing_weights}")

@@ -17,6 +17,7 @@ from tinygpt.language_model import LanguageModel
 from tinygpt.learning_curve import LearningCurve
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.opening import load, untrained
+from tinygpt.precision import PrecisionCost
 from tinygpt.samples import Sample
 from tinygpt.tokenizer import Tokenizer
 from tinygpt.tokenizer_file import load_tokenizer
@@ -110,6 +111,8 @@ class ModelReport:
     web_trained: bool | None
     """Whether web text is behind it: a published model, or a run that began with one; None where
     that is not known."""
+    precisions: tuple[PrecisionCost, ...]
+    """On the first text: what each precision costs, where the native engine was asked for."""
     verdict: tuple[str, ...]
     """On the first text, in sentences (verdict.py); empty without a figure."""
     model_type: str

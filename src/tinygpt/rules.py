@@ -19,6 +19,7 @@ def rules(
         "every model scores the same bytes (sha256 and count above), each byte once",
         "bits per byte = total bits / UTF-8 bytes of the original text; sums in float64",
         "own context: each model uses its full context; windows move on by half of it",
+        *_engines(models),
         *_matched(scorings),
         "the text before the scored bytes is shown to every model and scored for none; the border "
         f"between them is moved on, at most {REACH_BYTES} bytes, to the start of a word, where a "
@@ -35,6 +36,18 @@ def rules(
         "at temperature 1",
         "models trained on web text have probably seen public texts before",
     )
+
+
+def _engines(models: Sequence[ModelReport]) -> list[str]:
+    """Say what scored, by model where that differs."""
+    engines = {
+        model.name: next((q.evaluation.engine for q in model.quality if q.evaluation), None)
+        for model in models
+    }
+    named = {name: engine for name, engine in engines.items() if engine is not None}
+    if len(set(named.values())) > 1:
+        return ["scored by: " + "; ".join(f"{name}: {engine}" for name, engine in named.items())]
+    return [f"scored by {engine}" for engine in sorted(set(named.values()))]
 
 
 def _matched(scorings: Sequence[Scoring]) -> list[str]:

@@ -104,7 +104,14 @@ def _opened(rung: Rung, bench: Bench) -> tuple[LanguageModel | None, Tokenizer |
         )
     except TinyGPTError as error:
         return None, None, str(error)
-    lm = untrained(rung.name, rung.model, tokenizer, _UNTRAINED, device=str(bench.device.device))
+    lm = untrained(
+        rung.name,
+        rung.model,
+        tokenizer,
+        _UNTRAINED,
+        engine="torch",
+        device=str(bench.device.device),
+    )
     return lm, tokenizer, None
 
 

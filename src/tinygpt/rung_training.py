@@ -88,7 +88,9 @@ def train_rung(
     for seed in range(bench.n_seeds):
         folder = folder_of(rung, number, seed, bench)
         _one_run(lm, rung, seed, steps, folder, bench, tell)
-        trained = load(folder, device=str(bench.device.device), threads=bench.device.threads)
+        trained = load(
+            folder, engine="torch", device=str(bench.device.device), threads=bench.device.threads
+        )
         found = score(trained, bench, tell)
         last = last_evaluation(folder)
         assert last is not None  # the run is complete

@@ -90,7 +90,7 @@ def command(
     if settings.start is not None:
         from tinygpt.opening import load
 
-        lm = load(settings.start, device="cpu", allow_pickle=allow_pickle)
+        lm = load(settings.start, engine="torch", device="cpu", allow_pickle=allow_pickle)
     model_config = _model_config(settings, corpus, lm)
     train_config = _train_config(settings)
 

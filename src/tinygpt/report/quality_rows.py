@@ -4,6 +4,7 @@ from tinygpt.baselines import Yardstick
 from tinygpt.comparison import Comparison
 from tinygpt.escape import visible
 from tinygpt.model_report import ModelReport, Quality
+from tinygpt.precision import PrecisionCost
 from tinygpt.report.table import Row, Section
 from tinygpt.scored_text import ScoredText
 from tinygpt.verdict import rank
@@ -20,11 +21,31 @@ def quality_sections(comparison: Comparison) -> list[Section]:
         if text.yardsticks:
             rows = tuple(_yardstick(y, comparison, i) for y in text.yardsticks)
             found.append(Section(f"Without a network, {visible(text.name)}", rows))
+    rows = _precisions(comparison)
+    if rows:
+        n_bytes = max(c.n_bytes for m in comparison.models for c in m.precisions)
+        name = visible(comparison.texts[0].name)
+        found.append(Section(f"By precision, first {n_bytes:,} bytes of {name}", rows))
     rows = _context(comparison)
     if rows:
         name = visible(comparison.texts[0].name)
         found.append(Section(f"By bytes of context, {name}", rows))
     return found
+
+
+def _precisions(comparison: Comparison) -> tuple[Row, ...]:
+    found = [{c.engine: c for c in model.precisions} for model in comparison.models]
+
+    def cell(costs: dict[str, PrecisionCost], engine: str) -> str:
+        if engine not in costs:
+            return "-"
+        cost = costs[engine]
+        return f"{cost.bits_per_byte:.4f} ({round(cost.difference, 5) + 0.0:+.5f})"
+
+    return tuple(
+        Row(f"bits per byte, {engine} (beside torch)", tuple(cell(c, engine) for c in found))
+        for engine in dict.fromkeys(engine for costs in found for engine in costs)
+    )
 
 
 def _quality(comparison: Comparison) -> tuple[Row, ...]:
