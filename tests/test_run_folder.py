@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tinygpt.errors import ConfigError
+from tinygpt import run_folder
+from tinygpt.errors import ConfigError, MachineError
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.run_folder import create
 
@@ -27,3 +28,33 @@ def test_a_folder_that_appears_while_one_is_made_is_left_alone(
         )
     assert list(out.iterdir()) == []
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_disk_without_room_for_the_checkpoints_to_come_is_refused(
+    tmp_path: Path, tiny_config, char_tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "r"
+
+    def first_checkpoint(folder: Path) -> None:
+        (folder / "checkpoints" / "step-00000000").mkdir(parents=True)
+        (folder / "checkpoints" / "step-00000000" / "x").write_bytes(bytes(1000))
+
+    def make() -> None:
+        create(
+            out,
+            config=tiny_config,
+            generation_config=GenerationConfig(),
+            tokenizer=char_tokenizer,
+            recipe=SimpleNamespace(to_dict=dict),
+            environment={},
+            first_checkpoint=first_checkpoint,
+        )
+
+    monkeypatch.setattr(run_folder, "free_bytes", lambda _: 2999)
+    with pytest.raises(MachineError, match="its checkpoints need 3,000 bytes, 2,999 are free"):
+        make()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(run_folder, "free_bytes", lambda _: 3000)
+    (tmp_path / ".r.4194305.tmp").mkdir()  # of a process that can't be: ids end before
+    make()
+    assert list(tmp_path.iterdir()) == [out]

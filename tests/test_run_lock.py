@@ -115,3 +115,18 @@ def test_alive_or_not(dead):
     assert is_alive(os.getpid())
     assert is_alive(1)
     assert not is_alive(dead)
+
+
+def test_a_held_run_is_refused_before_torch_is_imported(tmp_path):
+    (tmp_path / "training.json").write_text(
+        '{"train": {}, "optim": {}, "corpus": {}, "tokenizer": {}}'
+    )
+    code = (
+        "import sys; from tinygpt.cli import main\n"
+        f"code = main(['resume', {str(tmp_path)!r}])\n"
+        "print(code, 'torch' in sys.modules)"
+    )
+    with locked(tmp_path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "2 False\n", done.stderr
+    assert f"is being trained by process {os.getpid()} on " in done.stderr

@@ -14,14 +14,14 @@ from tinygpt.corpora import Corpus, load_corpus
 from tinygpt.data import prepare, with_monitor
 from tinygpt.device import differences, environment, pick_as_recorded
 from tinygpt.durable import clear_leftovers
-from tinygpt.errors import CheckpointError, ConfigError, DataError
+from tinygpt.errors import ConfigError, DataError
 from tinygpt.events import Event, Resumed
 from tinygpt.learner import Learner
 from tinygpt.loop import run_loop
 from tinygpt.model_folder import read_config
 from tinygpt.padding import open_tokenizer
 from tinygpt.run_folder import CHECKPOINTS, Recipe, read_environment, read_recipe
-from tinygpt.run_lock import holder, locked
+from tinygpt.run_lock import locked, refuse_held
 from tinygpt.run_state import Run, check_settings, read_position, settings_of
 from tinygpt.text_files import Progress
 
@@ -62,10 +62,7 @@ def resume(
     begun_s = clock() if started_s is None else started_s
     run = Path(run)
     recipe = read_recipe(run)
-    if owner := holder(run):  # said at once, and not after the text is read
-        raise CheckpointError(
-            f"{run} is being trained by {owner}; wait until it ends, or stop it first"
-        )
+    refuse_held(run)
     config, _ = read_config(run)
     tokenizer, _ = open_tokenizer(run, config)
     if corpus is None:

@@ -18,7 +18,7 @@ from typing import IO
 
 from tinygpt.errors import CheckpointError, MachineError
 
-__all__ = ["LOCK", "holder", "is_alive", "locked"]
+__all__ = ["LOCK", "holder", "is_alive", "locked", "refuse_held"]
 
 LOCK = "run.lock"
 _CLAIM = "run.claim"
@@ -53,9 +53,7 @@ def locked(folder: Path) -> Iterator[str | None]:
             if attempt < _TRIES - 1:  # it may be one that only looks
                 time.sleep(_PAUSE_S)
         else:
-            raise CheckpointError(
-                f"{folder} is being trained by {owner}; wait until it ends, or stop it first"
-            )
+            raise _held(folder, owner)
         before = _read(file)
         file.truncate(0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -77,6 +75,12 @@ def holder(folder: Path) -> str | None:
                 break
             time.sleep(_PAUSE_S)
     return owner
+
+
+def refuse_held(folder: Path) -> None:
+    """Raise CheckpointError if a process trains a run now, before anything long is begun."""
+    if owner := holder(folder):
+        raise _held(folder, owner)
 
 
 def is_alive(pid: int) -> bool:
@@ -134,6 +138,12 @@ def _claimed_by(folder: Path, file: IO[str], held: contextlib.ExitStack) -> str 
         return owner or "another process"
     held.callback(claim.unlink, missing_ok=True)
     return None
+
+
+def _held(folder: Path, owner: str | None) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} is being trained by {owner}; wait until it ends, or stop it first"
+    )
 
 
 def _host() -> str:

@@ -30,15 +30,19 @@ def command(
 
     What it began with is kept; a run of minutes spends what is left of them.
     """
-    from tinygpt.cli.follow import follow
-    from tinygpt.corpora import load_corpus
-    from tinygpt.device import pick_as_recorded
-    from tinygpt.resuming import resume
     from tinygpt.run_folder import read_environment, read_recipe
+    from tinygpt.run_lock import refuse_held
     from tinygpt.run_names import find_run
 
     folder = find_run(run)
     recipe = read_recipe(folder)
+    refuse_held(folder)
+
+    from tinygpt.cli.follow import follow  # and torch, which takes its second
+    from tinygpt.corpora import load_corpus
+    from tinygpt.device import pick_as_recorded
+    from tinygpt.resuming import resume
+
     picked = pick_as_recorded(read_environment(folder), device, dtype, threads)
 
     def announce() -> None:
