@@ -3,6 +3,7 @@
 # make test-all  every test, slow ones too
 # make torture   the battery of docs/trust.md in full: half an hour at most, a line per test
 # make fix       let ruff mend format and lint
+# make lock      write requirements-ci.txt anew from constraints.txt (minutes)
 # make check-gguf CORPUS=FILE.txt   GGUF files run in llama.cpp, which is compiled first (minutes)
 # make readme-table   table and picture of the README, with distilgpt2's quality (needs the hub)
 
@@ -10,12 +11,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LLAMA := .venv-llama
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A torch 2.13 that is already in .venv (a CPU or CUDA build of your choice) is kept as it is.
 HAS_TORCH = $(shell $(BIN)/python -c "import importlib.metadata as m; print('yes' if m.version('torch').startswith('2.13.') else '')" 2>/dev/null)
 # In CI the package is installed as users get it, so that a missing file fails there.
 EDITABLE := $(if $(CI),,-e)
 
-.PHONY: demo test test-all torture fix check setup setup-dev check-gguf readme-table clean
+.PHONY: demo test test-all torture fix check setup setup-dev check-gguf lock readme-table clean
 
 demo: setup
 	$(BIN)/tinygpt demo
@@ -59,12 +61,30 @@ $(VENV)/.constraints: constraints.txt | $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py constraints.txt native/decode.cpp $(if $(EDITABLE),,$(shell find src -type f -not -name '*.pyc' -not -path '*.egg-info/*'))
 
 $(VENV)/.setup: $(SOURCES) $(VENV)/.constraints
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/.constraints $(EDITABLE) .
+	$(PIP) -c $(VENV)/.constraints $(EDITABLE) .
 	touch $@
 
-$(VENV)/.setup-dev: $(SOURCES) $(VENV)/.constraints
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/.constraints $(EDITABLE) ".[dev]"
+$(VENV)/.setup-dev: $(SOURCES) $(VENV)/.constraints $(if $(CI),requirements-ci.txt)
+	$(if $(CI),$(LOCKED_INSTALL),$(PIP) -c $(VENV)/.constraints $(EDITABLE) ".[dev]")
 	touch $@ $(VENV)/.setup
+
+# Only what requirements-ci.txt names, each file by its hash: nothing is resolved, built in
+# isolation from what is not locked, or left out (pip check). torch by its version.
+define LOCKED_INSTALL
+	$(if $(HAS_TORCH),,$(PIP) --no-deps $$(grep '^torch==' constraints.txt))
+	$(PIP) --no-deps --require-hashes -r requirements-ci.txt
+	$(PIP) --no-deps --no-build-isolation .
+	$(BIN)/python -m pip check --disable-pip-version-check
+endef
+
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+	head -2 requirements-ci.txt > .venv-lock/head
+	grep -v '^torch==' constraints.txt > .venv-lock/in.txt
+	.venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o .venv-lock/out.txt .venv-lock/in.txt
+	cat .venv-lock/head > requirements-ci.txt
+	grep -v '^#' .venv-lock/out.txt | sed '/^$$/d' >> requirements-ci.txt
 
 $(LLAMA)/.setup:
 	$(PYTHON) -m venv $(LLAMA)
@@ -72,4 +92,4 @@ $(LLAMA)/.setup:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LLAMA) build dist src/*.egg-info src/tinygpt/*.so
+	rm -rf $(VENV) $(LLAMA) .venv-lock build dist src/*.egg-info src/tinygpt/*.so

@@ -72,6 +72,8 @@ class ModelConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value} is not allowed: it must be at least 1")
+            if value is not None and value > MAX_PARAMETERS:  # maybe thousands of digits
+                raise ConfigError(f"{name} is above {MAX_PARAMETERS:,}; tinygpt opens no more")
         if self.n_embd % self.n_head:
             raise ConfigError(
                 f"n_embd={self.n_embd} is not divisible by n_head={self.n_head}; "

@@ -63,7 +63,12 @@ def data(text: str) -> None:
 
 def json_document(value: Any) -> None:
     """Write the one JSON document of a `--json` verb to stdout; numbers as they are."""
-    data(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, of a file's key: JSON can spell it
+        text = json.dumps(value, indent=2, allow_nan=False)
+    data(f"{text}\n")
 
 
 def show(*renderables: "RenderableType") -> None:
