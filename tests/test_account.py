@@ -6,14 +6,16 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tinygpt import account as acc
+from tinygpt.cross_entropy import summed_cross_entropy
 from tinygpt.errors import ConfigError
 from tinygpt.model import GPT, KVCache
 from tinygpt.model_config import PRESETS, ModelConfig
+from tinygpt.optim import Optimizer
+from tinygpt.run_config import OPTIMIZERS, OptimConfig
 
 SMALL = ModelConfig(
     vocab_size=65,
@@ -43,7 +45,8 @@ def n_bytes(tensors: Iterable[torch.Tensor]) -> int:
 def loss_of(model: GPT, batch_size: int, block_size: int) -> torch.Tensor:
     ids = torch.randint(model.config.vocab_size, (batch_size, block_size))
     targets = torch.randint(model.config.vocab_size, (batch_size, block_size))
-    return F.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
+    hidden = model.hidden(ids).flatten(0, 1)
+    return summed_cross_entropy(hidden, model.lm_head.weight, targets.flatten())
 
 
 def saved_for_backward(model: GPT, batch_size: int, block_size: int) -> int:
@@ -143,17 +146,16 @@ def test_kv_bytes_equal_the_real_cache(dtype, width):
 
 
 @each_config
-def test_training_memory_equals_gradients_and_adamw_state_after_a_step(config):
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_memory_equals_gradients_and_the_optimizers_state(config, name):
     model = GPT(config)
-    optimizer = torch.optim.AdamW(model.parameters())
+    optimizer = Optimizer(model, OptimConfig(optimizer=name))
     loss_of(model, 1, 8).backward()
-    optimizer.step()
-    memory = acc.training_memory(config, 1, 8)
+    memory = acc.training_memory(config, 1, 8, name)
     assert list(memory) == ["weights", "gradients", "optimizer", "activations"]
     assert memory["weights"] == n_bytes(model.parameters())
     assert memory["gradients"] == n_bytes(p.grad for p in model.parameters())
-    state = [tensor for entry in optimizer.state.values() for tensor in entry.values()]
-    assert memory["optimizer"] == n_bytes(state)
+    assert memory["optimizer"] == n_bytes(optimizer.state().values())
 
 
 @pytest.mark.parametrize(

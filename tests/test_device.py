@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from tinygpt.device import pick_as_recorded, pick_device
+from tinygpt.device import pick_as_recorded, pick_device, without_denormals
 from tinygpt.errors import ConfigError
 
 
@@ -102,3 +102,14 @@ def test_what_is_taken_from_the_record_is_not_said_to_be_asked_for(no_gpu):
     why = pick_as_recorded(recorded, "auto", "float32", 0).why
     assert why.startswith("cpu (as the run began), float32 (as asked)")
     assert pick_as_recorded(recorded, "cpu", "auto", 0).why.startswith("cpu (as asked), float32")
+
+
+def test_denormals_are_zeros_only_where_it_is_asked_for() -> None:
+    small = torch.full((1,), 1e-40)
+    assert float(small * 1) != 0
+    with without_denormals():
+        assert float(small * 1) == 0
+        with without_denormals():
+            assert float(small * 1) == 0
+        assert float(small * 1) == 0  # as it was outside of the inner one
+    assert float(small * 1) != 0

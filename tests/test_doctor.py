@@ -194,8 +194,10 @@ def test_the_mixed_config_is_split():
         bos_token_id=None,
         eos_token_id=None,
     )
-    assert split.train_config == TrainConfig(block_size=128, batch_size=64, max_steps=2000)
-    assert split.optim_config == OptimConfig(learning_rate=3e-4)
+    assert split.train_config == TrainConfig(
+        block_size=128, batch_size=64, max_steps=2000, zero_init=False
+    )
+    assert split.optim_config == OptimConfig(optimizer="adamw", learning_rate=3e-4)
     assert split.generation_config == GenerationConfig()
     assert (split.corpus_config, split.tokenizer_config) == (CorpusConfig(), TokenizerConfig())
     assert (split.left_over, split.reasons) == ({}, {})
@@ -227,10 +229,15 @@ def test_nanogpts_config_is_known_key_by_key():
     assert split.model_config is not None
     assert (split.model_config.n_positions, split.model_config.resid_pdrop) == (256, 0.2)
     assert split.train_config == TrainConfig(
-        block_size=256, batch_size=64, max_steps=5000, seed=1337
+        zero_init=False, block_size=256, batch_size=64, max_steps=5000, seed=1337
     )
     assert split.optim_config == OptimConfig(
-        learning_rate=1e-3, final_learning_rate=1e-4, warmup_steps=100, beta1=0.9, beta2=0.99
+        optimizer="adamw",
+        learning_rate=1e-3,
+        final_learning_rate=1e-4,
+        warmup_steps=100,
+        beta1=0.9,
+        beta2=0.99,
     )
     assert split.generation_config == GenerationConfig(max_new_tokens=500, top_k=200)
     assert split.corpus_config == CorpusConfig(corpus="tinyshakespeare")
@@ -244,7 +251,9 @@ def test_mingpts_config_is_known_key_by_key():
     assert 'model_type "gpt-mini" is not a GPT-2' in diagnosis.contradictions[0]
     split = diagnosis.split()
     assert split.model_config is None
-    assert split.optim_config == OptimConfig(learning_rate=5e-4, beta1=0.9, beta2=0.95)
+    assert split.optim_config == OptimConfig(
+        optimizer="adamw", learning_rate=5e-4, beta1=0.9, beta2=0.95
+    )
     assert reports(MINGPT)["betas"].hf_name == "adam_beta1, adam_beta2"
 
 
@@ -355,7 +364,8 @@ def test_block_size_is_the_window_alone_beside_n_positions():
         ({"bias": False}, "bias=false can't be kept: the GPT-2 format always has biases"),
         ({"decay_lr": False}, "decay_lr=false can't be kept: tinygpt's learning rate always"),
         ({"lr_scheduler_type": "cosine"}, 'lr_scheduler_type="cosine" can\'t be kept: tinygpt'),
-        ({"optimizer": "sgd"}, "optimizer=\"sgd\" can't be kept: tinygpt's optimizer is AdamW"),
+        ({"optimizer": "sgd"}, 'optimizer="sgd" is not known (known: muon, adamw)'),
+        ({"optim": "sgd"}, "optim=\"sgd\" can't be kept: tinygpt's are AdamW and Muon"),
         ({"num_beams": 4}, "num_beams=4 can't be kept: tinygpt does not choose tokens that way"),
         ({"label_smoothing": 0.1}, "label_smoothing=0.1 can't be kept"),
         ({"do_sample": True, "temperature": 0}, "do_sample=true and temperature=0: a temperature"),
@@ -375,7 +385,7 @@ def test_block_size_is_the_window_alone_beside_n_positions():
         ({"lr": -1}, "learning_rate=-1 is not allowed: above 0 (learning_rate is lr here)"),
         ({"lr": 1e-4, "min_lr": 1e-3}, "final_learning_rate=0.001 is not allowed: between 0 and"),
         ({"betas": [0.9]}, "beta1=(0.9,) is not allowed: expected a finite number (beta1 is betas"),
-        ({"betas": [0.9, 1.0]}, "beta2=1.0 is not allowed: 0 <= beta < 1 (beta2 is betas here)"),
+        ({"betas": [0.9, 1.0]}, "beta2=1.0 is not allowed: 0 <= beta2 < 1 (beta2 is betas here)"),
         ({"tokenizer": "word"}, 'tokenizer="word" is not known'),
         ({"top_p": 0}, "top_p=0 is not allowed: 0 < top_p <= 1"),
         ({"batch_size": "64"}, "batch_size='64' is not allowed: expected a whole number"),
@@ -450,7 +460,7 @@ def test_missing_sizes_are_named():
     assert split.model_config is None
     assert split.reasons == {"config.json": (message,)}
     assert split.left_over == {"n_layer": 4, "n_head": 4, "n_ctx": 128}
-    assert split.train_config == TrainConfig(batch_size=8)
+    assert split.train_config == TrainConfig(batch_size=8, zero_init=False)
 
 
 @pytest.mark.parametrize(
@@ -870,7 +880,8 @@ def test_labels_of_a_training_json_are_counted_in_its_tables():
         "from": None,
     }
     n_training = len(fields(TrainConfig)) + len(fields(OptimConfig))
-    assert count_labels(training) == {"tokenizer": 1, "data": 2, "training": n_training}
+    expected = {"tokenizer": 1, "data": 2, "training": n_training - 2, "runtime": 2}
+    assert count_labels(training) == expected
     assert count_labels(MIXED) == {"architecture": 6, "tokenizer": 1, "training": 4}
 
 

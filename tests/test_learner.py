@@ -3,6 +3,8 @@
 import dataclasses
 
 import numpy as np
+import pytest
+import torch
 
 from tinygpt.device import pick_device
 from tinygpt.learner import Learner, new_model
@@ -27,3 +29,69 @@ def test_dropout_draws_anew_at_each_step_and_micro_batch(tiny_config, monkeypatc
     assert loss(0) != loss(0, gradient_accumulation_steps=2)
     plain = [loss(step, tiny_config) for step in range(2)]
     assert plain[0] == plain[1]  # without dropout the steps are alike
+
+
+IDS = np.arange(400, dtype=np.int32) % 29
+
+
+def learner_of(config, settings=SETTINGS, **changes):
+    settings = dataclasses.replace(settings, **changes)
+    return Learner(new_model(config, 0), OptimConfig(), pick_device("cpu"), settings), settings
+
+
+def test_recomputed_blocks_give_the_same_step_in_less_memory(tiny_config) -> None:
+    """The same bits, dropout included; autograd keeps one input per block, not its insides."""
+    config = dataclasses.replace(tiny_config, resid_pdrop=0.3, embd_pdrop=0.3, attn_pdrop=0.3)
+    found, kept = [], []
+    for recompute in (False, True):
+        learner, settings = learner_of(config, gradient_checkpointing=recompute)
+        sizes: list[int] = []
+
+        def pack(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            learner.update(IDS, settings, 0, 0.0, lambda: False)
+        kept.append(sum(sizes))
+        found.append({name: p.detach().clone() for name, p in learner.model.named_parameters()})
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert kept[1] < kept[0] / 3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own
+def test_a_compiled_model_takes_the_same_step(tiny_config) -> None:
+    after = []
+    for compiled in (False, True):
+        learner, settings = learner_of(tiny_config, compile=compiled)
+        try:
+            learner.update(IDS, settings, 0, 0.0, lambda: False)
+        except torch._inductor.exc.InductorError as error:  # no C++ compiler here
+            pytest.skip(f"torch.compile does not work here: {error}")
+        after.append([p.detach().clone() for p in learner.model.parameters()])
+    for plain, compiled in zip(*after, strict=True):
+        assert torch.allclose(plain, compiled, atol=1e-4)
+
+
+def test_a_rehearsal_changes_nothing(tiny_config) -> None:
+    learner, settings = learner_of(tiny_config)
+    before = [p.detach().clone() for p in learner.model.parameters()]
+    learner.rehearse(IDS, settings)
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
+    assert not any(tensor.any() for tensor in learner.optimizer.state().values())
+    assert all(p.grad is None for p in learner.model.parameters())
+
+
+def test_a_new_model_begins_with_blocks_that_add_nothing(tiny_config) -> None:
+    plain, zero = new_model(tiny_config, 3), new_model(tiny_config, 3, zero_init=True)
+    ids = torch.arange(8)[None]
+    body = zero.transformer
+    embedded = body.wte(ids) + body.wpe(torch.arange(8))
+    assert torch.equal(zero.hidden(ids), body.ln_f(embedded))
+    changed = {
+        name
+        for (name, p), q in zip(plain.named_parameters(), zero.parameters(), strict=True)
+        if not torch.equal(p, q)
+    }
+    assert changed == {n for n, _ in plain.named_parameters() if n.endswith("c_proj.weight")}

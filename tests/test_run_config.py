@@ -27,10 +27,16 @@ OTHER: dict[type, dict[str, Any]] = {
         "sample_tokens": 30,
         "keep_best": True,
         "early_stopping_patience": 2,
+        "zero_init": False,
+        "gradient_checkpointing": True,
+        "compile": True,
         "seed": 5,
     },
     OptimConfig: {
+        "optimizer": "adamw",
         "learning_rate": 1e-3,
+        "matrix_learning_rate": 0.01,
+        "momentum": 0.95,
         "final_learning_rate": 1e-4,
         "warmup_steps": 3,
         "weight_decay": 0.2,
@@ -140,8 +146,19 @@ def test_reading_leads_a_refusal_with_the_place():
         (OptimConfig, {"warmup_steps": -1}, "warmup_steps=-1 is not allowed: 0 or more"),
         (OptimConfig, {"weight_decay": -0.1}, "weight_decay=-0.1 is not allowed: 0 or more"),
         (OptimConfig, {"grad_clip": -1}, "grad_clip=-1 is not allowed: 0 or more"),
-        (OptimConfig, {"beta1": 1}, "beta1=1 is not allowed: 0 <= beta < 1"),
-        (OptimConfig, {"beta2": -0.1}, "beta2=-0.1 is not allowed: 0 <= beta < 1"),
+        (OptimConfig, {"beta1": 1}, "beta1=1 is not allowed: 0 <= beta1 < 1"),
+        (OptimConfig, {"beta2": -0.1}, "beta2=-0.1 is not allowed: 0 <= beta2 < 1"),
+        (OptimConfig, {"momentum": 1}, "momentum=1 is not allowed: 0 <= momentum < 1"),
+        (
+            OptimConfig,
+            {"matrix_learning_rate": 0},
+            "matrix_learning_rate=0 is not allowed: above 0",
+        ),
+        (
+            OptimConfig,
+            {"optimizer": "muo"},
+            'optimizer="muo" is not known; did you mean "muon"? (known: muon, adamw)',
+        ),
         (OptimConfig, {"adam_epsilon": 0}, "adam_epsilon=0 is not allowed: above 0"),
         (
             CorpusConfig,
@@ -289,4 +306,13 @@ def test_exports_are_exact_and_sorted():
     }
     constants_first = sorted(run_config.__all__, key=lambda name: (not name.isupper(), name))
     assert run_config.__all__ == constants_first
-    assert set(run_config.__all__) == public | {"LENS_BYTES", "SCORED_BYTES", "TOKENIZERS"}
+    assert set(run_config.__all__) == public | {
+        "BATCH_SIZE",
+        "BENCH_BYTES",
+        "ENGINES",
+        "LENS_BYTES",
+        "OPTIMIZERS",
+        "PRECISIONS",
+        "SCORED_BYTES",
+        "TOKENIZERS",
+    }

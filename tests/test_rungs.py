@@ -7,7 +7,7 @@ from tests.test_training import corpus_of
 
 from tinygpt.errors import ConfigError
 from tinygpt.model_config import PRESETS
-from tinygpt.run_config import OptimConfig, TrainConfig
+from tinygpt.run_config import BATCH_SIZE, OptimConfig, TrainConfig
 from tinygpt.rung import differing, resolve
 from tinygpt.rungs import DEFAULT_RUNGS, read_rungs
 
@@ -31,7 +31,7 @@ def resolved(tmp_path: Path, text: str):
 def test_the_default_rungs_lead_from_tinygpt_to_distilgpt2() -> None:
     rungs = {rung.name: rung for rung in resolve(DEFAULT_RUNGS, CORPUS, preset)}
     ours = rungs["recipe"]
-    assert (ours.train, ours.optim) == (TrainConfig(), OptimConfig())
+    assert (ours.train, ours.optim) == (TrainConfig(batch_size=BATCH_SIZE), OptimConfig())
     assert ours.model.initializer_range == PRESETS["tinygpt"].initializer_range
     scratch, pretrained = rungs["heads"].model, rungs["pretrained"].model
     sizes = ("vocab_size", "n_positions", "n_layer", "n_head", "n_embd")
@@ -55,6 +55,7 @@ def test_every_default_rung_says_what_it_changes() -> None:
     assert not any(key.startswith(("train.", "optim.")) for key in changes["pretrained"])
     assert changes["fine-tuned"] == {
         "trained": [False, True],
+        "optim.optimizer": ["muon", "adamw"],
         "optim.learning_rate": [6e-4, 5e-5],
     }
     tokens = [rung.train.tokens_per_step for rung in rungs]

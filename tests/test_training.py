@@ -41,7 +41,7 @@ from tinygpt.run_config import (
 )
 from tinygpt.run_state import check_settings, settings_of
 from tinygpt.tokenizer import CharTokenizer
-from tinygpt.training import FINE_TUNING_LEARNING_RATE, train
+from tinygpt.training import FINE_TUNING, train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -171,31 +171,45 @@ def test_overfits_one_batch(tiny_config, tmp_path):
     assert of(Step, events)[-1].loss < 0.1
 
 
-def test_golden_losses_of_the_smoke_run(tmp_path):
-    """The run of configs/smoke.toml on a text of our own."""
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_golden_losses_of_the_smoke_run(optimizer, tmp_path):
+    """The run of configs/smoke.toml on a text of our own, and the same with AdamW alone."""
     table = tomllib.loads((CONFIGS / "smoke.toml").read_text("utf-8"))
     config = ModelConfig(vocab_size=VOCAB_SIZE, **table["model"])
     events = run(
         config,
-        TrainConfig(**table["train"]),
+        TrainConfig(**table["train"], zero_init=optimizer == "muon"),
         tmp_path / "r",
-        optim_config=OptimConfig(**table["optim"]),
+        optim_config=OptimConfig(**table["optim"] | {"optimizer": optimizer}),
         tokenizer_config=TokenizerConfig(**table["tokenizer"]),
         threads=1,
     )
     same_kind = torch.backends.cpu.get_cpu_capability() == "AVX512"
     tolerance = 1e-4 if same_kind else 1e-2  # recorded on a CPU of that kind
     losses = [step.loss for step in of(Step, events)]
-    assert losses == pytest.approx(GOLDEN_LOSSES, abs=tolerance)
-    assert of(Evaluated, events)[-1].val_loss == pytest.approx(GOLDEN_VAL_LOSS, abs=tolerance)
+    golden, golden_val_loss = GOLDEN[optimizer]
+    assert losses == pytest.approx(golden, abs=tolerance)
+    assert of(Evaluated, events)[-1].val_loss == pytest.approx(golden_val_loss, abs=tolerance)
 
 
-GOLDEN_LOSSES = [
-    *(2.919587, 2.806295, 2.532647, 2.372722, 2.365766, 2.265965, 2.161314, 2.011467, 1.886206),
-    *(1.883156, 1.791546, 1.757184, 1.734177, 1.643995, 1.659278, 1.611322, 1.583771, 1.535959),
-    *(1.534958, 1.550991),
-]
-GOLDEN_VAL_LOSS = 1.598331
+GOLDEN = {
+    "muon": (
+        [
+            *(3.036136, 2.960646, 2.833044, 2.678922, 2.558844, 2.438446, 2.3578, 2.270813),
+            *(2.255886, 2.22853, 2.169912, 2.144979, 2.138991, 2.030162, 1.995476, 1.928449),
+            *(1.88223, 1.834484, 1.826405, 1.80296),
+        ],
+        1.844554,
+    ),
+    "adamw": (
+        [
+            *(2.919587, 2.806295, 2.532647, 2.372722, 2.365766, 2.265965, 2.161314, 2.011467),
+            *(1.886206, 1.883156, 1.791546, 1.757184, 1.734177, 1.643995, 1.659278, 1.611322),
+            *(1.583771, 1.535959, 1.534958, 1.550991),
+        ],
+        1.598331,
+    ),
+}
 
 
 # --- the folder
@@ -222,7 +236,7 @@ def test_the_folder_appears_complete_and_says_how_it_was_made(config, settings, 
         "training.json",
     ]
     lm = load(out, device="cpu")
-    initial = new_model(config, settings.seed).state_dict()
+    initial = new_model(config, settings.seed, zero_init=settings.zero_init).state_dict()
     for name, tensor in lm.model.state_dict().items():
         assert torch.equal(tensor, initial[name])
     recipe = json.loads((out / "training.json").read_text())
@@ -836,7 +850,7 @@ def test_fine_tunes_a_bpe_model_that_is_mapped_from_its_file(bpe_folder, setting
     recipe = run_folder.read_recipe(tmp_path / "r")
     assert recipe.start == start.name
     assert recipe.tokenizer == TokenizerConfig(tokenizer="bpe")
-    assert recipe.optim == OptimConfig(learning_rate=FINE_TUNING_LEARNING_RATE)
+    assert recipe.optim == OptimConfig(**FINE_TUNING)
     assert recipe.data["n_train_tokens"] < recipe.data["n_train_characters"]
     tuned = load(tmp_path / "r", device="cpu")
     assert tuned.config == start.config
@@ -847,7 +861,7 @@ def test_fine_tunes_a_bpe_model_that_is_mapped_from_its_file(bpe_folder, setting
         for a, b in zip(tuned.model.parameters(), start.model.parameters(), strict=True)
     ]
     assert min(moved) > 0
-    assert max(moved) < 12 * 2 * FINE_TUNING_LEARNING_RATE
+    assert max(moved) < 12 * 2 * FINE_TUNING["learning_rate"]
     assert "fine-tuned from" in (tmp_path / "r" / "README.md").read_text()
     assert of(Step, events)[0].train_bits_per_byte < of(Step, events)[0].loss / math.log(2)
 

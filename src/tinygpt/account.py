@@ -183,21 +183,33 @@ def context_bytes(config: ModelConfig, bytes_per_token: float) -> float:
     return config.n_positions * bytes_per_token
 
 
-def training_memory(config: ModelConfig, batch_size: int, block_size: int) -> dict[str, int]:
+def training_memory(
+    config: ModelConfig, batch_size: int, block_size: int, optimizer: str = "muon"
+) -> dict[str, int]:
     """Return the bytes that one float32 training step holds, by component.
 
-    `weights`; `gradients`, as many; `optimizer`, AdamW's two moments and a step count per tensor;
-    `activations`, see there. Passing buffers of the kernels come on top.
+    `weights`; `gradients`, as many; `optimizer`, AdamW's two moments and a step count per tensor,
+    or with "muon" one momentum for each matrix of the blocks; `activations`, see there. Passing
+    buffers of the kernels come on top: logits of 64 MiB at most, and Muon's of a few matrices.
 
     Raises:
         ConfigError: batch_size below 1, or block_size outside 1 to n_positions.
     """
     weights = n_params(config) * _FLOAT_BYTES
     n_tensors = 12 * config.n_layer + 4 + (0 if config.tie_word_embeddings else 1)
+    momenta = 0
+    if optimizer == "muon":
+        n_tensors -= 4 * config.n_layer
+        momenta = (
+            _FLOAT_BYTES
+            * config.n_layer
+            * config.n_embd
+            * (4 * config.n_embd + 2 * config.inner_dim)
+        )
     return {
         "weights": weights,
         "gradients": weights,
-        "optimizer": 2 * weights + n_tensors * _FLOAT_BYTES,
+        "optimizer": 2 * weights - momenta + n_tensors * _FLOAT_BYTES,
         "activations": sum(activations(config, batch_size, block_size).values()),
     }
 
@@ -205,7 +217,7 @@ def training_memory(config: ModelConfig, batch_size: int, block_size: int) -> di
 def activations(config: ModelConfig, batch_size: int, block_size: int) -> dict[str, int]:
     """Return the bytes that autograd keeps of one micro-batch for the backward pass.
 
-    As torch's CPU kernels keep them in float32, mean cross-entropy included, with N = B * T:
+    As torch's CPU kernels keep them in float32, cross-entropy included, with N = B * T:
 
     * `embedding`: ids and positions.
     * `layer_norm`, 2L + 1 times: the input (N, C), mean and deviation (N each).
@@ -214,7 +226,8 @@ def activations(config: ModelConfig, batch_size: int, block_size: int) -> dict[s
       has no such kernel and keeps three (B, H, T, T) tensors instead of the sums.
     * `mlp`, L times: the input (N, C), both sides of the activation (N, F each; relu and tanh
       need one side only).
-    * `output`: the input of lm_head (N, C), log-probabilities (N, V), targets.
+    * `output`: the gradients of the last hidden states (N, C) and of lm_head (V, C), which
+      cross_entropy.py computes on the way forward instead of keeping logits.
     * `dropout`: a float mask (N, C) for each place where the probability is not 0.
 
     Raises:
@@ -241,6 +254,6 @@ def activations(config: ModelConfig, batch_size: int, block_size: int) -> dict[s
         "layer_norm": _FLOAT_BYTES * (2 * n_layer + 1) * (nc + 2 * n),
         "attention": _FLOAT_BYTES * n_layer * (5 * nc + scores),
         "mlp": _FLOAT_BYTES * n_layer * (nc + sides * n * config.inner_dim),
-        "output": _FLOAT_BYTES * (nc + n * config.vocab_size + 1) + _ID_BYTES * n,
+        "output": _FLOAT_BYTES * config.n_embd * (n + config.vocab_size),
         "dropout": _FLOAT_BYTES * masks * nc,
     }

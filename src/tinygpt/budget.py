@@ -54,6 +54,10 @@ class Budget:
         """Time since the start of the verb, earlier parts of the run included."""
         return self._earlier_s + self._clock() - self._started_s
 
+    def now(self) -> float:
+        """Return a reading of the clock."""
+        return self._clock()
+
     def share(self, step: int) -> float:
         """Return the share of the training that is done, 0 to 1: what the learning rate follows."""
         if self.total_s is None:

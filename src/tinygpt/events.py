@@ -101,6 +101,8 @@ class Saved:
     """Whether the run is complete."""
     reason: str
     """start, scheduled, best (of the monitor slice), interrupted, early stopping or end."""
+    note: str | None = None
+    """At the start of a run of minutes: the CPU threads and the batch that it chose, and why."""
     warning: str | None = None
     """One line: older checkpoints that were found damaged, and where they are now."""
 

@@ -5,29 +5,24 @@ the run got there in one go or was resumed, and no state of a generator is ever 
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tinygpt.checkpoint import Checkpoint
+from tinygpt.cross_entropy import summed_cross_entropy
 from tinygpt.data import Ids, batch
-from tinygpt.device import Device
+from tinygpt.device import Device, without_denormals
 from tinygpt.errors import ConfigError
 from tinygpt.hf import from_hf, to_hf
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
-from tinygpt.optim import (
-    learning_rate,
-    load_state,
-    make_optimizer,
-    set_learning_rate,
-    state_tensors,
-)
+from tinygpt.optim import Optimizer, learning_rate
 from tinygpt.run_config import OptimConfig, TrainConfig
 
 __all__ = ["Learner", "Update", "model_of", "new_model", "trainable"]
@@ -35,9 +30,21 @@ __all__ = ["Learner", "Update", "model_of", "new_model", "trainable"]
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def new_model(config: ModelConfig, seed: int) -> GPT:
-    """Return a model with initial weights that depend on the seed alone."""
-    return GPT(config, torch.Generator().manual_seed(seed))
+@torch.no_grad()
+def new_model(config: ModelConfig, seed: int, *, zero_init: bool = False) -> GPT:
+    """Return a model with initial weights that depend on the seed alone.
+
+    Args:
+        config: the architecture.
+        seed: of the generator.
+        zero_init: zeros in the two matrices of each block that write to the residual stream.
+    """
+    model = GPT(config, torch.Generator().manual_seed(seed))
+    if zero_init:
+        for name, p in model.named_parameters():
+            if name.endswith("c_proj.weight"):
+                p.zero_()
+    return model
 
 
 def trainable(config: ModelConfig, state: Mapping[str, Tensor]) -> GPT:
@@ -81,25 +88,39 @@ class Update(NamedTuple):
 class Learner:
     """Trains one model."""
 
-    def __init__(self, model: GPT, config: OptimConfig, device: Device) -> None:
+    def __init__(
+        self, model: GPT, config: OptimConfig, device: Device, train: TrainConfig | None = None
+    ) -> None:
+        train = train or TrainConfig()
         self.model = model.to(device.device).train()
         self.device = device
         self.config = config
-        self.optimizer = make_optimizer(self.model, config)
+        self.optimizer = Optimizer(self.model, config)
         c = model.config
         self._has_dropout = max(c.embd_pdrop, c.attn_pdrop, c.resid_pdrop) > 0
+        if train.gradient_checkpointing:
+            _recompute_blocks(self.model)
+        self._hidden: Callable[[Tensor], Tensor] = self.model.hidden
+        if train.compile:
+            self._hidden = torch.compile(self.model.hidden)
 
     @classmethod
     def restore(
-        cls, checkpoint: Checkpoint, config: ModelConfig, *, optim: OptimConfig, device: Device
+        cls,
+        checkpoint: Checkpoint,
+        config: ModelConfig,
+        *,
+        optim: OptimConfig,
+        device: Device,
+        train: TrainConfig | None = None,
     ) -> "Learner":
         """Return the learner that a checkpoint was saved from, bit for bit.
 
         Raises:
             CheckpointError: it belongs to another architecture.
         """
-        learner = cls(model_of(checkpoint, config), optim, device)
-        load_state(learner.model, learner.optimizer, checkpoint.optimizer, str(checkpoint.path))
+        learner = cls(model_of(checkpoint, config), optim, device, train)
+        learner.optimizer.load_state(checkpoint.optimizer, str(checkpoint.path))
         return learner
 
     def update(
@@ -122,26 +143,13 @@ class Learner:
         Raises:
             ConfigError: loss or gradient is not finite; the weights are as before.
         """
-        n_micro = train.gradient_accumulation_steps
-        self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device.device)
-        for micro in range(n_micro):
+        self._forget_gradients()
+        for micro in range(train.gradient_accumulation_steps):
             if stopped():
-                self.optimizer.zero_grad(set_to_none=True)
+                self._forget_gradients()
                 return None
-            x, y = batch(
-                ids,
-                seed=train.seed,
-                step=step,
-                batch_size=train.batch_size,
-                block_size=train.block_size,
-                micro=micro,
-                n_micro=n_micro,
-            )
-            with self._randomness(train.seed, step, micro):
-                loss = self._summed_loss(x, y) / train.tokens_per_step
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+            total += self._backward(ids, train, step, micro)
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), self.config.grad_clip or math.inf
         )
@@ -152,9 +160,16 @@ class Learner:
                 f"finite; lower learning_rate (now {self.config.learning_rate:g})"
             )
         rate = learning_rate(self.config, step, share)
-        set_learning_rate(self.optimizer, rate)
-        self.optimizer.step()
+        self.optimizer.step(rate)
         return Update(loss_value, rate, norm_value)
+
+    def rehearse(self, ids: Ids, train: TrainConfig) -> None:
+        """Do the work of a micro-batch, and change nothing: for the clock."""
+        with without_denormals():
+            self._backward(ids, train, 0, 0)
+        self._forget_gradients()
+        if self.device.device.type == "cuda":
+            torch.cuda.synchronize(self.device.device)
 
     def arrays(self, kept: GPT | None = None) -> tuple[Arrays, Arrays]:
         """Return the weights as a model folder holds them, and the optimizer's state by name.
@@ -163,7 +178,23 @@ class Learner:
             kept: other weights of the same architecture, to be taken instead.
         """
         weights = to_hf(_numpy((kept or self.model).state_dict()), self.model.config)
-        return weights, _numpy(state_tensors(self.model, self.optimizer))
+        return weights, _numpy(self.optimizer.state())
+
+    def _backward(self, ids: Ids, train: TrainConfig, step: int, micro: int) -> Tensor:
+        """Add a micro-batch to the gradients; return its share of the step's mean loss."""
+        x, y = batch(
+            ids,
+            seed=train.seed,
+            step=step,
+            batch_size=train.windows,
+            block_size=train.block_size,
+            micro=micro,
+            n_micro=train.gradient_accumulation_steps,
+        )
+        with self._randomness(train.seed, step, micro):
+            loss = self._summed_loss(x, y) / train.tokens_per_step
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     def _summed_loss(self, x: Tensor, y: Tensor) -> Tensor:
         device, dtype = self.device.device, self.device.dtype
@@ -171,8 +202,12 @@ class Learner:
         if dtype != torch.float32:
             precision = torch.autocast(device.type, dtype)
         with precision:
-            logits = self.model(x.to(device))  # (B, T, V) float32
-        return F.cross_entropy(logits.flatten(0, 1), y.to(device).flatten(), reduction="sum")
+            hidden = self._hidden(x.to(device)).flatten(0, 1)  # (B * T, C)
+            return summed_cross_entropy(hidden, self.model.lm_head.weight, y.to(device).flatten())
+
+    def _forget_gradients(self) -> None:
+        for p in self.model.parameters():
+            p.grad = None
 
     @contextlib.contextmanager
     def _randomness(self, seed: int, step: int, micro: int) -> Iterator[None]:
@@ -185,6 +220,14 @@ class Learner:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(int(key))
             yield
+
+
+def _recompute_blocks(model: GPT) -> None:
+    """Keep only what goes into each block; Chen et al. 2016, arXiv 1604.06174, section 4.1."""
+    from torch.utils.checkpoint import checkpoint
+
+    for block in model.transformer.h:
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def _numpy(tensors: Mapping[str, Tensor]) -> Arrays:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tinygpt.card import model_card
 from tinygpt.checkpoint import load_step
+from tinygpt.device import without_denormals
 from tinygpt.durable import write_file
 from tinygpt.errors import CheckpointError
 from tinygpt.events import Event, Resumed, Sampled, Saved, Step, to_line
@@ -45,9 +46,10 @@ def run_loop(run: Run, first: Event) -> Iterator[Event]:
         warning = "; ".join(part for part in (first.warning, *lost) if part)
         first = replace(first, warning=warning or None)
     try:
-        for event in _with_first(run, first, logs):
-            (samples if isinstance(event, Sampled) else metrics).write(to_line(event))
-            yield event
+        with without_denormals():
+            for event in _with_first(run, first, logs):
+                (samples if isinstance(event, Sampled) else metrics).write(to_line(event))
+                yield event
     finally:
         metrics.close()
         samples.close()

@@ -1,8 +1,11 @@
-"""The optimizer: AdamW in two groups, its learning rate as a plain function, its state as tensors.
+"""The optimizer: Muon for the matrices of the blocks, AdamW for the rest; or AdamW for all.
 
 AdamW: Loshchilov and Hutter 2019, algorithm 2. Weight decay is for matrices (embeddings included);
 biases and LayerNorms have no scale to shrink. The schedule, linear warm-up and linear decay, has no
 state: it follows the step and the share of the budget that is spent.
+
+torch's kernel is called without torch.optim, whose first step takes 1.6 s on a laptop (it imports
+the compiler): time in which a small model learns.
 """
 
 from collections.abc import Mapping
@@ -10,23 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tinygpt.errors import CheckpointError
 from tinygpt.model import GPT
+from tinygpt.muon import Muon
 from tinygpt.run_config import OptimConfig
 
-__all__ = [
-    "learning_rate",
-    "load_state",
-    "make_optimizer",
-    "parameter_groups",
-    "set_learning_rate",
-    "state_tensors",
-]
-
-_FUSED_DEVICES = ("cpu", "cuda", "mps")
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+__all__ = ["AdamW", "Optimizer", "learning_rate"]
 
 
 def learning_rate(config: OptimConfig, step: int, share: float) -> float:
@@ -44,71 +38,115 @@ def learning_rate(config: OptimConfig, step: int, share: float) -> float:
     return min(warm_up, decay)
 
 
-def parameter_groups(model: GPT, weight_decay: float) -> list[dict[str, Any]]:
-    """Split the parameters: matrices get the weight decay, vectors none."""
-    parameters = list(model.parameters())  # tied weights come once
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
-def make_optimizer(model: GPT, config: OptimConfig) -> torch.optim.AdamW:
-    """Make AdamW for a model that is on its device already, with an all-zero state.
+class AdamW:
+    """AdamW in two groups: matrices, which decay, and vectors.
 
     The state is there from the start, so that the first checkpoint is as large as the last.
     """
-    fused = next(model.parameters()).device.type in _FUSED_DEVICES
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, config.weight_decay),
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        eps=config.adam_epsilon,
-        fused=fused,
-    )
-    for p in model.parameters():
-        steps = torch.zeros((), dtype=torch.float32, device=p.device if fused else "cpu")
-        optimizer.state[p] = {"step": steps, **{name: torch.zeros_like(p) for name in _MOMENTS}}
-    return optimizer
 
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Set the learning rate of all groups."""
-    for group in optimizer.param_groups:
-        group["lr"] = value
-
-
-def state_tensors(model: GPT, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
-    """Return the optimizer's state by name, e.g. "exp_avg.transformer.wte.weight"."""
-    return {
-        f"{kind}.{name}": tensor
-        for name, p in model.named_parameters()
-        for kind, tensor in optimizer.state[p].items()
-    }
-
-
-def load_state(
-    model: GPT,
-    optimizer: torch.optim.AdamW,
-    arrays: Mapping[str, np.ndarray[Any, Any]],
-    where: str,
-) -> None:
-    """Put back, bit for bit, what `state_tensors` gave.
-
-    Raises:
-        CheckpointError: a tensor is missing, unknown or of another shape; `where` leads it.
-    """
-    tensors = state_tensors(model, optimizer)
-    if wrong := sorted(tensors.keys() ^ arrays.keys()):
-        raise CheckpointError(
-            f"{where}: {len(wrong)} optimizer tensor(s) missing or unknown, the first is "
-            f"{wrong[0]!r}; it belongs to another architecture"
+    def __init__(self, parameters: Mapping[str, nn.Parameter], config: OptimConfig) -> None:
+        self.config = config
+        self._groups = [
+            {name: p for name, p in parameters.items() if p.ndim >= 2},
+            {name: p for name, p in parameters.items() if p.ndim < 2},
+        ]
+        self._means, self._squares, self._steps = (
+            {name: make(p) for name, p in parameters.items()}
+            for make in (torch.zeros_like, torch.zeros_like, _no_steps)
         )
-    for name, tensor in tensors.items():
-        array = arrays[name]
-        if array.size != tensor.numel() or (tensor.ndim > 0 and array.shape != tensor.shape):
-            raise CheckpointError(
-                f"{where}: {name!r} has shape {array.shape}, the model asks for "
-                f"{tuple(tensor.shape)}"
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Update the parameters from their gradients, at a learning rate."""
+        config = self.config
+        for group, decay in zip(self._groups, (config.weight_decay, 0.0), strict=True):
+            if not group:
+                continue
+            steps = [self._steps[name] for name in group]
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                list(group.values()),
+                [_gradient(p) for p in group.values()],
+                [self._means[name] for name in group],
+                [self._squares[name] for name in group],
+                [],
+                steps,
+                lr=rate,
+                beta1=config.beta1,
+                beta2=config.beta2,
+                weight_decay=decay,
+                eps=config.adam_epsilon,
+                amsgrad=False,
+                maximize=False,
             )
-        tensor.copy_(torch.from_numpy(np.array(array)).reshape(tensor.shape))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the state by name, e.g. "exp_avg.transformer.wte.weight"."""
+        kinds = {"step": self._steps, "exp_avg": self._means, "exp_avg_sq": self._squares}
+        return {
+            f"{kind}.{name}": tensors[name]
+            for group in self._groups
+            for name in group
+            for kind, tensors in kinds.items()
+        }
+
+
+class Optimizer:
+    """What updates a model that is on its device already."""
+
+    def __init__(self, model: GPT, config: OptimConfig) -> None:
+        rest = dict(model.named_parameters())  # tied weights come once
+        matrices: dict[str, nn.Parameter] = {}
+        if config.optimizer == "muon":
+            names = [name for name, p in rest.items() if ".h." in name and p.ndim == 2]
+            matrices = {name: rest.pop(name) for name in names}
+        self._config = config
+        self._adamw = AdamW(rest, config)
+        self._muon = Muon(
+            matrices,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+
+    def step(self, rate: float) -> None:
+        """Update the model from its gradients.
+
+        Args:
+            rate: AdamW's learning rate now; Muon's is in proportion.
+        """
+        self._adamw.step(rate)
+        self._muon.step(rate * self._config.matrix_learning_rate / self._config.learning_rate)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the state by name, e.g. "momentum.transformer.h.0.mlp.c_fc.weight"."""
+        return self._adamw.state() | self._muon.state()
+
+    def load_state(self, arrays: Mapping[str, np.ndarray[Any, Any]], where: str) -> None:
+        """Put back, bit for bit, what `state` gave.
+
+        Raises:
+            CheckpointError: a tensor is missing, unknown or of another shape; `where` leads it.
+        """
+        tensors = self.state()
+        if wrong := sorted(tensors.keys() ^ arrays.keys()):
+            raise CheckpointError(
+                f"{where}: {len(wrong)} optimizer tensor(s) missing or unknown, the first is "
+                f"{wrong[0]!r}; it belongs to another architecture or optimizer"
+            )
+        for name, tensor in tensors.items():
+            array = arrays[name]
+            if array.size != tensor.numel() or (tensor.ndim > 0 and array.shape != tensor.shape):
+                raise CheckpointError(
+                    f"{where}: {name!r} has shape {array.shape}, the model asks for "
+                    f"{tuple(tensor.shape)}"
+                )
+            tensor.copy_(torch.from_numpy(np.array(array)).reshape(tensor.shape))
+
+
+def _no_steps(p: Tensor) -> Tensor:
+    return torch.zeros((), dtype=torch.float32, device=p.device)
+
+
+def _gradient(p: nn.Parameter) -> Tensor:
+    assert p.grad is not None
+    return p.grad

@@ -99,7 +99,9 @@ def resume(
             recipe=recipe,
             data=data,
             tokenizer=tokenizer,
-            learner=Learner.restore(checkpoint, config, optim=recipe.optim, device=picked),
+            learner=Learner.restore(
+                checkpoint, config, optim=recipe.optim, device=picked, train=recipe.train
+            ),
             budget=budget,
             stop=stop,
             position=read_position(state, str(checkpoint.path)),

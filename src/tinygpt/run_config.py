@@ -11,9 +11,11 @@ from tinygpt.notebook import fields_html
 from tinygpt.settings import check_types
 
 __all__ = [
+    "BATCH_SIZE",
     "BENCH_BYTES",
     "ENGINES",
     "LENS_BYTES",
+    "OPTIMIZERS",
     "PRECISIONS",
     "SCORED_BYTES",
     "TOKENIZERS",
@@ -41,6 +43,11 @@ LENS_BYTES = 2048
 TOKENIZERS = ("char", "byte", "bpe", "gpt2")
 """Kinds of tokenizer that a new model can be given."""
 
+OPTIMIZERS = ("muon", "adamw")
+"""What can update a model."""
+
+BATCH_SIZE = 8
+"""Windows per forward pass where nothing else is asked for."""
 
 _AT_LEAST_1 = (
     "block_size",
@@ -57,8 +64,8 @@ class TrainConfig:
 
     block_size: int = 128
     """Length of one training window in tokens; at most the model's n_positions."""
-    batch_size: int = 8
-    """Windows per forward pass (micro-batch)."""
+    batch_size: int | None = None
+    """Windows per forward pass (micro-batch); null takes 8, or with minutes what suits them."""
     gradient_accumulation_steps: int = 1
     """Micro-batches per optimizer step; the batch of a step is their product."""
     minutes: float | None = None
@@ -79,6 +86,12 @@ class TrainConfig:
     """Keep the weights of the best evaluation on the monitor slice instead of the last ones."""
     early_stopping_patience: int | None = None
     """End after so many evaluations in a row without a better monitor loss; null never does."""
+    zero_init: bool = True
+    """Begin a new model with zeros in what attention and MLP write: each block adds nothing yet."""
+    gradient_checkpointing: bool = False
+    """Compute each block again on the way back instead of keeping it: less memory, more time."""
+    compile: bool = False
+    """torch.compile the model: up to a minute before the first step; pays in long runs on CUDA."""
     seed: int = 0
     """Seed of the initial weights, of the order of the windows and of dropout."""
 
@@ -88,7 +101,8 @@ class TrainConfig:
         """Refuse impossible settings, naming the field, the value and the rule."""
         check_types(self)
         for name in _AT_LEAST_1:
-            if getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} is not allowed: at least 1")
         if self.minutes is not None and self.max_steps is not None:
             raise ConfigError(
@@ -120,15 +134,26 @@ class TrainConfig:
     @property
     def tokens_per_step(self) -> int:
         """Tokens trained on in one optimizer step."""
-        return self.batch_size * self.gradient_accumulation_steps * self.block_size
+        return self.windows * self.gradient_accumulation_steps * self.block_size
+
+    @property
+    def windows(self) -> int:
+        """batch_size, or what stands for null."""
+        return BATCH_SIZE if self.batch_size is None else self.batch_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """AdamW and its schedule: linear warm-up, then linear decay over the budget."""
+    """The optimizer and its schedule: linear warm-up, then linear decay over the budget."""
 
+    optimizer: str = "muon"
+    """muon: Muon for the matrices of the blocks, AdamW for the rest. adamw: AdamW for all."""
     learning_rate: float = 5e-3
-    """Peak learning rate. Small models take large ones; fine-tuning distilgpt2 wants 5e-5."""
+    """AdamW's peak. Small models take large ones; fine-tuning distilgpt2 wants 5e-5."""
+    matrix_learning_rate: float = 0.02
+    """Muon's peak; it follows the same schedule."""
+    momentum: float = 0.9
+    """Muon's momentum (Nesterov)."""
     final_learning_rate: float = 0.0
     """Learning rate at the end of the budget."""
     warmup_steps: int = 30
@@ -149,8 +174,14 @@ class OptimConfig:
     def __post_init__(self) -> None:
         """Refuse impossible settings, naming the field, the value and the rule."""
         check_types(self)
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate={self.learning_rate} is not allowed: above 0")
+        if self.optimizer not in OPTIMIZERS:
+            raise ConfigError(
+                f'optimizer="{self.optimizer}" is not known'
+                f"{did_you_mean(self.optimizer, OPTIMIZERS)} (known: {', '.join(OPTIMIZERS)})"
+            )
+        for name in ("learning_rate", "matrix_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name}={getattr(self, name)} is not allowed: above 0")
         if not 0 <= self.final_learning_rate <= self.learning_rate:
             raise ConfigError(
                 f"final_learning_rate={self.final_learning_rate} is not allowed: between 0 and "
@@ -159,9 +190,9 @@ class OptimConfig:
         for name in ("warmup_steps", "weight_decay", "grad_clip"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}={getattr(self, name)} is not allowed: 0 or more")
-        for name in ("beta1", "beta2"):
+        for name in ("momentum", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} is not allowed: 0 <= beta < 1")
+                raise ConfigError(f"{name}={getattr(self, name)} is not allowed: 0 <= {name} < 1")
         if not self.adam_epsilon > 0:
             raise ConfigError(f"adam_epsilon={self.adam_epsilon} is not allowed: above 0")
 

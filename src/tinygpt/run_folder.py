@@ -102,6 +102,8 @@ def read_recipe(folder: Path) -> Recipe:
     data = read_json(path)
     if missing := [key for key in _TABLES if not isinstance(data.get(key), dict)]:
         raise CheckpointError(f'{path}: the table "{missing[0]}" is missing')
+    if "optimizer" not in data["optim"]:  # written before there was a choice
+        data["optim"]["optimizer"], data["train"]["zero_init"] = "adamw", False
     tables: dict[str, Any] = {
         name: from_dict(cls, data[name], f"[{name}] of {path}") for name, cls in _TABLES.items()
     }

@@ -150,7 +150,9 @@ def cost(rung: Rung, tokenizer: Tokenizer | None, text: str) -> Cost:
         bytes_per_token = len(text.encode()) / len(tokenizer.encode(text))
     memory = None
     if rung.trained:
-        memory = sum(training_memory(config, train.batch_size, train.block_size).values())
+        memory = sum(
+            training_memory(config, train.windows, train.block_size, rung.optim.optimizer).values()
+        )
     return Cost(
         n_params=n_params(config),
         flops_per_token=per_token,
@@ -164,7 +166,7 @@ def cost(rung: Rung, tokenizer: Tokenizer | None, text: str) -> Cost:
 
 def training_flops(config: ModelConfig, train: TrainConfig) -> int:
     """Return the FLOPs of one optimizer step: three forwards of its windows."""
-    n_windows = train.batch_size * train.gradient_accumulation_steps
+    n_windows = train.windows * train.gradient_accumulation_steps
     return 3 * n_windows * sum(forward_flops(config, train.block_size).values())
 
 
@@ -199,7 +201,7 @@ def pace(
     Raises:
         ConfigError: the loss is not finite.
     """
-    learner = Learner(trainable(lm.config, lm.model.state_dict()), rung.optim, device)
+    learner = Learner(trainable(lm.model.config, lm.model.state_dict()), rung.optim, device)
     seconds: list[float] = []
     while not _enough(seconds):
         began_s = clock()

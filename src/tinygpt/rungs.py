@@ -12,7 +12,7 @@ from typing import Any
 
 from tinygpt.errors import ConfigError, did_you_mean
 from tinygpt.model_config import PRESETS
-from tinygpt.run_config import OptimConfig, TrainConfig
+from tinygpt.run_config import BATCH_SIZE, OptimConfig, TrainConfig
 from tinygpt.run_file import TABLES, RunFile, read_toml
 
 __all__ = ["DEFAULT_RUNGS", "RUNG_TABLES", "Change", "read_rungs"]
@@ -45,8 +45,9 @@ def _tinygpts(names: Sequence[str], config: Any) -> dict[str, Any]:
 # the peak at the end, GPT-2's initial weights and dozens of windows a step (12 on a CPU).
 _TUTORIAL = RunFile(
     model={"initializer_range": 0.02},
-    train={"batch_size": 12},
+    train={"batch_size": 12, "zero_init": False},
     optim={
+        "optimizer": "adamw",
         "learning_rate": 1e-3,
         "final_learning_rate": 1e-4,
         "warmup_steps": 100,
@@ -61,7 +62,7 @@ DEFAULT_RUNGS = (
         name="recipe",
         given=RunFile(
             model=_tinygpts(tuple(_TUTORIAL.model), PRESETS["tinygpt"]),
-            train=_tinygpts(tuple(_TUTORIAL.train), TrainConfig()),
+            train=_tinygpts(tuple(_TUTORIAL.train), TrainConfig(batch_size=BATCH_SIZE)),
             optim=_tinygpts(tuple(_TUTORIAL.optim), OptimConfig()),
         ),
     ),
@@ -82,7 +83,11 @@ DEFAULT_RUNGS = (
     ),
     Change(name="heads", given=RunFile(model={"n_head": 12})),
     Change(name="pretrained", given=RunFile(start="distilgpt2"), trained=False),
-    Change(name="fine-tuned", given=RunFile(optim={"learning_rate": 5e-5}), trained=True),
+    Change(
+        name="fine-tuned",
+        given=RunFile(optim={"optimizer": "adamw", "learning_rate": 5e-5}),
+        trained=True,
+    ),
 )
 """From TinyGPT to distilgpt2, one change at a time."""
 

@@ -15,8 +15,8 @@ from typing import Any
 from tinygpt import __version__
 from tinygpt.budget import Budget
 from tinygpt.corpora import Corpus, load_corpus
-from tinygpt.data import prepare, with_monitor
-from tinygpt.device import environment, pick_device
+from tinygpt.data import Data, prepare, with_monitor
+from tinygpt.device import Device, environment, pick_device
 from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.events import Event, Saved
 from tinygpt.foreign import gpt2_config
@@ -27,6 +27,7 @@ from tinygpt.loop import run_loop, save_checkpoint
 from tinygpt.measuring import prompts
 from tinygpt.model_config import ModelConfig
 from tinygpt.new_tokenizer import make_tokenizer
+from tinygpt.pacing import batch_for, fastest, thread_counts
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.run_folder import Recipe, create, refuse_existing
 from tinygpt.run_lock import locked
@@ -38,7 +39,10 @@ from tinygpt.weights import weights_sha256
 
 __all__ = ["train"]
 
-FINE_TUNING_LEARNING_RATE = 5e-5
+FINE_TUNING: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 5e-5}
+"""What a model that is trained already is trained further with, unless settings are given."""
+
+_MOST_FOR_PACING = 0.02  # of the minutes
 
 
 def train(
@@ -111,9 +115,7 @@ def train(
             f"{config.n_positions}; choose a block_size of at most {config.n_positions}"
         )
     if optim_config is None:
-        optim_config = OptimConfig()
-        if start is not None:
-            optim_config = replace(optim_config, learning_rate=FINE_TUNING_LEARNING_RATE)
+        optim_config = OptimConfig() if start is None else OptimConfig(**FINE_TUNING)
     folder = next_run() if out is None else Path(out)
     refuse_existing(folder)
     picked = pick_device(device, dtype, threads)
@@ -121,6 +123,15 @@ def train(
     data = prepare(text, tokenizer, train_config.block_size, tell)
     if train_config.monitored:
         data = with_monitor(data, train_config.block_size)
+    if start is None:
+        model = new_model(config, train_config.seed, zero_init=train_config.zero_init)
+    else:
+        model = trainable(config, start.model.state_dict())
+    learner = Learner(model, optim_config, picked, train_config)
+    note = None
+    if train_config.minutes is not None:
+        train_config, picked, note = _paced(learner, data, train_config, budget, threads, tell)
+    train_config = replace(train_config, batch_size=train_config.windows)
     recipe = Recipe(
         train=train_config,
         optim=optim_config,
@@ -133,10 +144,6 @@ def train(
         data=data.counts,
         version=__version__,
     )
-    if start is None:
-        model = new_model(config, train_config.seed)
-    else:
-        model = trainable(config, start.model.state_dict())
     if generation_config is None:
         generation_config = GenerationConfig() if start is None else start.generation_config
     run = Run(
@@ -144,7 +151,7 @@ def train(
         recipe=recipe,
         data=data,
         tokenizer=tokenizer,
-        learner=Learner(model, optim_config, picked),
+        learner=learner,
         budget=budget,
         stop=stop,
     )
@@ -155,7 +162,45 @@ def train(
             f"{run.budget.elapsed_s:.1f} s; give more minutes"
         )
     recorded = {**environment(picked), "corpus_source": text.source}
-    return _begin(run, generation_config, recorded)
+    return _begin(run, generation_config, recorded, note)
+
+
+def _paced(
+    learner: Learner,
+    data: Data,
+    train: TrainConfig,
+    budget: Budget,
+    threads: int,
+    tell: Progress,
+) -> tuple[TrainConfig, Device, str]:
+    """Choose what was not asked for, the CPU threads and the batch, by what the machine does now.
+
+    Returns:
+        The settings, the device, and a line that says what was chosen and why.
+    """
+    device, left_s = learner.device, budget.left_s(0)
+    on_cpu, notes = device.device.type == "cpu", []
+    counts = thread_counts(device.threads) if on_cpu and not threads else [device.threads]
+
+    def work() -> None:
+        tell("the first steps, for the clock", 0.0)
+        learner.rehearse(data.train, train)
+
+    if len(counts) > 1 or train.batch_size is None:
+        n_tokens = train.windows * train.block_size
+        best, took = fastest(counts, work, budget.now, _MOST_FOR_PACING * left_s)
+        rates = {count: n_tokens / seconds for count, seconds in took.items() if seconds > 0}
+        if len(rates) > 1:
+            found = ", ".join(f"{rates[n]:,.0f} with {n}" for n in sorted(rates))
+            notes.append(f"{best} CPU thread(s): tokens/s are {found}")
+        device = replace(device, threads=best, why=device.why)
+        if train.batch_size is None:
+            expected = rates.get(best, 0.0) * left_s / train.gradient_accumulation_steps
+            train = replace(train, batch_size=batch_for(expected, train.block_size))
+            notes.append(
+                f"{train.batch_size} window(s) a step, for about {expected:,.0f} tokens in all"
+            )
+    return train, device, "; ".join(notes)
 
 
 def _origin(start: LanguageModel) -> str:
@@ -220,7 +265,7 @@ def _model_and_tokenizer(
 
 
 def _begin(
-    run: Run, generation_config: GenerationConfig, recorded: dict[str, Any]
+    run: Run, generation_config: GenerationConfig, recorded: dict[str, Any], note: str | None
 ) -> Iterator[Event]:
     config = run.learner.model.config
     create(
@@ -246,5 +291,6 @@ def _begin(
             path=run.folder,
             final=False,
             reason="start",
+            note=note,
         )
         yield from run_loop(run, event)

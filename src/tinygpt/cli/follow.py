@@ -52,6 +52,8 @@ def follow(
         for event in progress_for_training(_announced(events, announce), quiet):
             if isinstance(event, Saved):
                 saved = event
+                if event.note:
+                    console.say(f"pace    {event.note}", quiet=quiet)
                 if event.warning:
                     console.say(event.warning)
             elif isinstance(event, Evaluated) and event.final:

@@ -80,7 +80,7 @@ def _costs(config: AnyConfig, flags: options.Flags) -> Account | ForeignAccount:
             )
         return config.account
     given = {"block_size": min(TrainConfig().block_size, config.n_positions)}
-    given |= {"batch_size": TrainConfig().batch_size} | flags[TrainConfig]
+    given |= {"batch_size": TrainConfig().windows} | flags[TrainConfig]
     return account(config, **given)
 
 

@@ -116,7 +116,7 @@ def command(
             start_sha256=settings.start_sha256,
             device=str(where.device),
             dtype=str(where.dtype).removeprefix("torch."),
-            threads=where.threads,
+            threads=threads if not settings.environment else where.threads,
             started_s=started_s,
             stop=stop,
             progress=tell,
@@ -171,11 +171,11 @@ def _optim_config(settings: "RunFile") -> OptimConfig | None:
     """Return the settings; None, which lets the library choose, where none is given."""
     if not settings.optim:
         return None
-    if settings.start is None or "learning_rate" in settings.optim:
+    if settings.start is None:
         return OptimConfig(**settings.optim)
-    from tinygpt.training import FINE_TUNING_LEARNING_RATE
+    from tinygpt.training import FINE_TUNING
 
-    return OptimConfig(**{"learning_rate": FINE_TUNING_LEARNING_RATE} | settings.optim)
+    return OptimConfig(**FINE_TUNING | settings.optim)
 
 
 def _corpus(settings: "RunFile", tell: "Progress") -> "Corpus":
@@ -219,7 +219,8 @@ def _announce(
         if train.max_steps is not None
         else f"{train.minutes:g} min from the start of the command to the final save"
     )
-    batch = f"{train.batch_size} windows of {train.block_size} tokens"
+    n_windows = "" if train.batch_size is None and train.minutes else f"{train.windows} "
+    batch = f"{n_windows}windows of {train.block_size} tokens"
     if train.gradient_accumulation_steps > 1:
         batch = f"{train.gradient_accumulation_steps} x {batch}"
     lines = {

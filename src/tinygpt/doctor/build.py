@@ -34,6 +34,8 @@ def build(
 ) -> tuple[Any, list[str]]:
     """Return a config, or None and everything that stands against it.
 
+    Who names no optimizer and no initial weights means AdamW and GPT-2's, not our defaults.
+
     Args:
         owner: the name of the class.
         values: by field the key that sets it, and the value.
@@ -59,8 +61,13 @@ def build(
             if missing and not (missing == ["vocab_size"] and found):  # it alone would do no harm
                 problems.append(NO_SIZES if len(missing) == len(_SIZES) else few)
             return None, [*problems, *found]
-    if owner == "TrainConfig" and "block_size" not in own:
-        own["block_size"] = default_window(values)
+    if owner == "TrainConfig":
+        own = {"block_size": default_window(values), "zero_init": False} | own
+    if owner == "OptimConfig":
+        own = {"optimizer": "adamw"} | own
+        name = own["optimizer"]
+        if isinstance(name, str) and name.lower().startswith("adamw"):  # HF's adamw_torch, say
+            own["optimizer"] = "adamw"
     config, found = _made(CLASSES[owner], own, given)
     return (None if problems else config), [*problems, *found]
 

@@ -27,7 +27,7 @@ _FEWEST_IDS = {"byte": 256, "bpe": 256, "gpt2": GPT2_VOCABULARY}
 _BIASES = "the GPT-2 format always has biases: without them they are written as zeros"
 _CONSTANT = "tinygpt's learning rate always decays: give final_learning_rate the same value"
 _LINEAR = "tinygpt's learning rate decays linearly"
-_ADAMW = "tinygpt's optimizer is AdamW"
+_ADAMW = "tinygpt's are AdamW and Muon"
 _TARGETS = "tinygpt's targets are not smoothed"
 _SAMPLING = "tinygpt does not choose tokens that way"
 # Keys that no field takes: the values that change nothing, and what to say of any other.
@@ -39,7 +39,7 @@ _ONLY: dict[str, tuple[tuple[object, ...], str]] = {
         (("linear",), _LINEAR),
     ),
     **dict.fromkeys(
-        ("optim", "optimizer", "optimizer.name", "optimizer.type", "optimizer.class_path"),
+        ("optim", "optimizer.name", "optimizer.type", "optimizer.class_path"),
         (
             ("adamw", "AdamW", "adamw_torch", "adamw_torch_fused", "torch.optim.AdamW"),
             _ADAMW,

@@ -84,7 +84,7 @@ class Split:
 
 
 def split_config(data: Mapping[str, object]) -> Split:
-    """Take a flat config apart. A field that no key sets has its class's default."""
+    """Take a flat config apart. What no key sets is what `build` says, else the class's default."""
     values, clashes = placed(data)
     foreign = foreign_model_type(data) is not None
     configs: dict[str, Any] = {}

@@ -90,8 +90,9 @@ pass while evaluating.
 lr_scheduler_type lr_schedule scheduler scheduler.name scheduler.type | lr_scheduler_type | | \
 Shape of the learning rate's decay; tinygpt's is linear.
 warmup_ratio | = | | Warm-up as a share of the budget; tinygpt counts steps: warmup_steps.
-optim optimizer optimizer.name optimizer.type optimizer.class_path | optim | | \
-The optimizer; tinygpt's is AdamW.
+optimizer | optim | OptimConfig.optimizer
+optim optimizer.name optimizer.type optimizer.class_path | optim | | \
+The optimizer; tinygpt's are Muon and AdamW: optimizer.
 label_smoothing_factor label_smoothing | label_smoothing_factor | | Softens the targets; 0 is none.
 eval_strategy evaluation_strategy save_strategy | = | | When to evaluate and save.
 load_best_model_at_end metric_for_best_model greater_is_better | = | | Which weights are kept; \
