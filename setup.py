@@ -18,7 +18,7 @@ X86 = {"avx2": AVX2, "avx512": AVX512, "vnni": [*AVX512, "-mavx512vnni"]}
 # No contraction and no fast maths: a sum has the same bits wherever it is made.
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 FLAGS += ["-fvisibility=hidden", "-pthread", "-g0"]
-FLAGS += ["-Wno-maybe-uninitialized"]  # of GCC 12's own headers of intrinsics
+FLAGS += ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]  # of GCC 12's own headers of intrinsics
 
 
 class BuildLibraries(build_ext):

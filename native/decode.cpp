@@ -203,6 +203,17 @@ INLINE float largest(Floats v) {
   for (int i = 1; i < LANES; ++i) best = v[i] > best ? v[i] : best;
   return best;
 }
+INLINE float total_of_row(Floats v) {  // in an order of its own, but always the same
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(v);
+#else
+  float a[LANES];
+  std::memcpy(a, &v, sizeof v);
+  for (int n = LANES / 2; n > 0; n /= 2)
+    for (int i = 0; i < n; ++i) a[i] += a[i + n];
+  return a[0];
+#endif
+}
 INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 3); }
 
 constexpr int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -538,7 +549,8 @@ void check_shape(const Shape& s, Code code) {
     refuse(code, "the model is larger than the engine opens");
 }
 
-enum Kind : int32_t { FLOATS, BYTES, DOTS };  // float32; int8; uint8 in fours, for int8 activations
+// float32; int8; uint8 in fours, for int8 activations; float32 row by row, to read single rows of.
+enum Kind : int32_t { FLOATS, BYTES, DOTS, ROWS };
 
 struct Matrix {  // rows x columns, in panels; offsets into the payload until `bind` adds its address
   Kind kind = FLOATS;
@@ -547,8 +559,17 @@ struct Matrix {  // rows x columns, in panels; offsets into the payload until `b
   const char* weights = nullptr;
   const float *scale = nullptr, *bias = nullptr;
 
-  int64_t panel_bytes() const {
-    return kind == FLOATS ? PANEL * columns * 4 : PANEL * (kind == BYTES ? columns : padded(columns, 4));
+  int64_t row_bytes() const {
+    switch (kind) {
+      case FLOATS: return columns * 4;
+      case BYTES: return columns;
+      case DOTS: return padded(columns, 4);
+      default: return padded(columns, LANES) * 4;
+    }
+  }
+  int64_t panel_bytes() const { return PANEL * row_bytes(); }
+  const float* row(int64_t i) const {  // of ROWS
+    return reinterpret_cast<const float*>(weights + i * row_bytes());
   }
 };
 
@@ -579,7 +600,7 @@ struct Plan {
   explicit Plan(const Shape& s) : shape(s) {
     const Kind kind = s.precision == EXACT ? FLOATS : s.precision == INT8 ? BYTES : DOTS;
     const int64_t c = s.n_embd;
-    matrix(head, kind, s.vocab_size, c, false);
+    matrix(head, s.precision == EXACT ? ROWS : kind, s.vocab_size, c, false);
     if (s.precision == EXACT && s.vocab_size * c >= SCREEN_FROM) {
       matrix(screen, BYTES, s.vocab_size, c, false);
       vector(bound, padded(s.vocab_size, PANEL));
@@ -628,7 +649,7 @@ struct Plan {
     m.columns = columns;
     m.panels = padded(rows, PANEL) / PANEL;
     m.weights_at = take(m.panels * m.panel_bytes());
-    if (kind != FLOATS) m.scale_at = take(m.panels * PANEL * 4);
+    if (kind == BYTES || kind == DOTS) m.scale_at = take(m.panels * PANEL * 4);
     if (with_bias) m.bias_at = take(m.panels * PANEL * 4);
   }
   static const float* floats(const char* payload, int64_t at) {
@@ -742,6 +763,14 @@ void gather(const Tensor& w, int64_t first, float* out) {
   }
 }
 
+// The rows of a panel one after the other; missing rows and columns are 0.
+void copy_rows(const Tensor& w, int64_t first, int64_t stride, float* out) {
+  std::fill(out, out + PANEL * stride, 0.0f);
+  for (int64_t j = 0; j < std::min(PANEL, w.rows - first); ++j)
+    for (int64_t k = 0; k < w.columns; ++k)
+      out[j * stride + k] = w.data[(first + j) * w.row_stride + k * w.column_stride];
+}
+
 // Round a gathered panel to 8 bits with one scale a row, in the order that its kind asks for.
 void quantise_panel(const float* in, int64_t columns, Kind kind, char* out, float* scale) {
   float amax[PANEL] = {}, inverse[PANEL];
@@ -806,7 +835,8 @@ class Packer {
     check_tensor(w, m.rows, m.columns);
     const int64_t rows = m.panels * PANEL, batch = std::max<int64_t>(1, (int64_t(16) << 20) / m.panel_bytes());
     std::vector<float> scale(static_cast<size_t>(rows)), bounds(static_cast<size_t>(bound ? rows : 0));
-    std::vector<float> gathered(size_t(PANEL * m.columns * pool_.size()));
+    const int64_t n_gathered = m.kind == ROWS ? m.panel_bytes() / 4 : PANEL * m.columns;
+    std::vector<float> gathered(size_t(n_gathered * pool_.size()));
     std::vector<char> out(size_t(std::min(batch, m.panels) * m.panel_bytes()));
     std::vector<double> longest(size_t(pool_.size()));
     std::atomic<bool> finite{true};
@@ -814,16 +844,17 @@ class Packer {
     for (int64_t first = 0; first < m.panels; first += batch) {
       const int64_t n = std::min(batch, m.panels - first);
       pool_.run([&](int t) {
-        float* panel = gathered.data() + PANEL * m.columns * t;
+        float* panel = gathered.data() + n_gathered * t;
         const Range own = share(n, t, pool_.size());
         for (int64_t i = own.begin; i < own.end; ++i) {
           const int64_t row = (first + i) * PANEL;
           char* packed = out.data() + i * m.panel_bytes();
-          gather(w, row, panel);
+          if (m.kind == ROWS) copy_rows(w, row, m.row_bytes() / 4, panel);
+          else gather(w, row, panel);
           float sum = 0;
-          for (int64_t k = 0; k < PANEL * m.columns; ++k) sum += panel[k] * 0.0f;
+          for (int64_t k = 0; k < n_gathered; ++k) sum += panel[k] * 0.0f;
           if (sum != 0) finite = false;  // 0 times infinity or NaN
-          if (m.kind == FLOATS) std::memcpy(packed, panel, size_t(m.panel_bytes()));
+          if (m.kind == FLOATS || m.kind == ROWS) std::memcpy(packed, panel, size_t(m.panel_bytes()));
           else quantise_panel(panel, m.columns, m.kind, packed, scale.data() + row);
           if (bound)
             longest[size_t(t)] = std::max(longest[size_t(t)],
@@ -834,7 +865,7 @@ class Packer {
       if (!finite) check(std::numeric_limits<float>::quiet_NaN());
       writer_.write(out.data(), n * m.panel_bytes());
     }
-    if (m.kind != FLOATS) put(m.scale_at, scale);
+    if (m.scale_at >= 0) put(m.scale_at, scale);
     if (bias) {
       check_tensor(*bias, 1, m.rows);
       std::vector<float> values(static_cast<size_t>(rows));
@@ -1046,6 +1077,55 @@ void multiply_dots(const char* panel, int64_t n_k, const Input& in, int64_t k0, 
     store(sums + m * stride + r * LANES, sum[m][r]);
 }
 
+// M scores of each of PARTS rows of a ROWS matrix. Activations are 0 in their padding.
+template <int M>
+void multiply_rows(const char* rows, int64_t row_bytes, const Input& in, int64_t m0, float* y,
+                   int64_t stride, const char* ahead, int64_t ahead_step) {
+  Floats sum[M][PARTS];
+  UNROLL for (int m = 0; m < M; ++m) UNROLL for (int r = 0; r < PARTS; ++r) sum[m][r] = splat(0.0f);
+  const float* x = in.floats + m0 * in.stride;
+  for (int64_t k = 0; k < row_bytes / 4; k += LANES, ahead += ahead_step) {
+    UNROLL for (int i = 0; i < int(PARTS * sizeof(Floats) + 63) / 64; ++i) prefetch(ahead + 64 * i);
+    Floats q[PARTS];
+    UNROLL for (int r = 0; r < PARTS; ++r) q[r] = load(reinterpret_cast<const float*>(rows + r * row_bytes) + k);
+    UNROLL for (int m = 0; m < M; ++m) {
+      const Floats v = load(x + m * in.stride + k);
+      UNROLL for (int r = 0; r < PARTS; ++r) sum[m][r] = fma(q[r], v, sum[m][r]);
+    }
+  }
+  UNROLL for (int m = 0; m < M; ++m) UNROLL for (int r = 0; r < PARTS; ++r)
+    y[m * stride + r] = total_of_row(sum[m][r]);
+}
+
+using MultiplyRows = void (*)(const char*, int64_t, const Input&, int64_t, float*, int64_t, const char*, int64_t);
+
+MultiplyRows multiply_rows_for(int64_t rows) {
+  switch (std::min<int64_t>(rows, MAX_ROWS)) {
+    case 1: return &multiply_rows<1>;
+    case 2: return &multiply_rows<2>;
+#if defined(__AVX512F__) || defined(__aarch64__)
+    case 3: return &multiply_rows<3>;
+    case 4: return &multiply_rows<4>;
+    case 5: return &multiply_rows<5>;
+#endif
+    default: return &multiply_rows<MAX_ROWS>;
+  }
+}
+
+// The scores of a ROWS matrix for the panels `own`; each block of rows of x fetches its share of the
+// next rows of weights.
+void score_rows(const Matrix& w, const Input& in, int64_t n_rows, float* y, int64_t stride, Range own) {
+  const int64_t n_blocks = (n_rows + MAX_ROWS - 1) / MAX_ROWS, group = PARTS * w.row_bytes();
+  for (int64_t row = own.begin * PANEL; row < own.end * PANEL; row += PARTS)
+    for (int64_t b = 0; b < n_blocks; ++b) {
+      const Range rows = share(n_rows, int(b), int(n_blocks));
+      const char* at = w.weights + row * w.row_bytes();
+      multiply_rows_for(rows.end - rows.begin)(at, w.row_bytes(), in, rows.begin, y + rows.begin * stride + row,
+                                               stride, at + group + b * group / n_blocks,
+                                               int64_t(PARTS * sizeof(Floats)) / n_blocks);
+    }
+}
+
 using Multiply = void (*)(const char*, int64_t, const Input&, int64_t, int64_t, float*, int64_t, bool,
                           const char*, int64_t);
 
@@ -1113,21 +1193,24 @@ void matmul(const Matrix& w, const Input& in, int64_t n_rows, float* y, int64_t 
   }
 }
 
-// One score of a FLOATS matrix: the bits that `multiply` gives.
+// One score of a ROWS matrix: the bits that `score_rows` gives.
 float dot_row(const Matrix& w, int64_t row, const float* x) {
-  const float* p = reinterpret_cast<const float*>(w.weights + row / PANEL * w.panel_bytes()) + row % PANEL;
-  float sum = 0;
-  for (int64_t k = 0; k < w.columns; ++k) sum = fma1(p[k * PANEL], x[k], sum);
-  return sum;
+  const float* p = w.row(row);
+  Floats sum = splat(0.0f);
+  for (int64_t k = 0; k < w.columns; k += LANES) sum = fma(load(p + k), load(x + k), sum);
+  return total_of_row(sum);
 }
 
 // One row of a matrix as floats: the embedding of an id, where it is the head too.
 void read_row(const Matrix& w, int64_t row, float* out) {
+  if (w.kind == ROWS) {
+    std::memcpy(out, w.row(row), size_t(w.columns) * 4);
+    return;
+  }
   const char* panel = w.weights + row / PANEL * w.panel_bytes();
   const int64_t j = row % PANEL;
   for (int64_t k = 0; k < w.columns; ++k) {
-    if (w.kind == FLOATS) out[k] = reinterpret_cast<const float*>(panel)[k * PANEL + j];
-    else if (w.kind == BYTES) out[k] = float(reinterpret_cast<const int8_t*>(panel)[k * PANEL + j]) * w.scale[row];
+    if (w.kind == BYTES) out[k] = float(reinterpret_cast<const int8_t*>(panel)[k * PANEL + j]) * w.scale[row];
     else out[k] = float(int(uint8_t(panel[(k / 4 * PANEL + j) * 4 + k % 4])) - 128) * w.scale[row];
   }
 }
@@ -1742,7 +1825,9 @@ class Session {
 
   void head(const Matrix& w, int64_t n, int t) {
     const Input in = prepare(w, head_in_.get(), width_, n, nullptr, nullptr, t);
-    matmul(w, in, n, head_out_.get(), head_width_, share(w.panels, t, pool_.size()), [](int64_t, float*) {});
+    const Range own = share(w.panels, t, pool_.size());
+    if (w.kind == ROWS) score_rows(w, in, n, head_out_.get(), head_width_, own);
+    else matmul(w, in, n, head_out_.get(), head_width_, own, [](int64_t, float*) {});
   }
 
   void compute_logits(int64_t n) {
@@ -1755,9 +1840,10 @@ class Session {
     return {std::min(panels.begin * PANEL, shape_.vocab_size), std::min(panels.end * PANEL, shape_.vocab_size)};
   }
 
-  // Whether the bounds of the screened head hold for the n rows of head_in_; sets reach_.
+  // Whether the screen pays, and its bounds hold, for the n rows of head_in_; sets reach_.
   bool can_screen(int64_t n) {
-    if (!plan_.screen.rows) return false;
+    if (!plan_.screen.rows || n_unscreened_-- > 0) return false;
+    n_unscreened_ = 0;
     for (int64_t m = 0; m < n; ++m) {
       reach_[m] = norm_above(&head_in_[m * width_], shape_.n_embd);
       if (!(double(reach_[m]) * model_.header.head_norm < 1e36)) return false;  // or not a number
@@ -1769,7 +1855,13 @@ class Session {
     float lower;  // no id of this thread scores surely higher
     float value;
     int64_t id;
+    int64_t n_candidates;
   };
+
+  // Where the screen leaves many ids, the whole head is faster: take it for a while.
+  void judge_screen(int64_t n_candidates, int64_t n) {
+    if (n_candidates > n * shape_.vocab_size / 8) n_unscreened_ = 100;
+  }
 
   // The best id of each row of head_in_, the smallest where several tie, as a full head gives it.
   // The screen's scores and their bounds leave a few ids; those are scored exactly.
@@ -1786,26 +1878,33 @@ class Session {
         const float* y = &head_out_[m * head_width_];
         Best& best = best_[size_t(t * HEAD_ROWS + m)];
         best.id = -1;
+        best.n_candidates = 0;
         const auto offer = [&best](int64_t id, float value) {
           if (best.id < 0 || value > best.value || (std::isnan(value) && !std::isnan(best.value)))
             best.value = value, best.id = id;
         };
         if (screened)
           each_candidate(m, ids, lower_bound(m),
-                         [&](int64_t i) { offer(i, dot_row(plan_.head, i, &head_in_[m * width_])); });
+                         [&](int64_t i) {
+                           offer(i, dot_row(plan_.head, i, &head_in_[m * width_]));
+                           ++best.n_candidates;
+                         });
         else
           for (int64_t i = ids.begin; i < ids.end; ++i) offer(i, y[i]);
       }
     });
+    int64_t n_candidates = 0;
     for (int64_t m = 0; m < n; ++m) {
-      Best best{0, 0, -1};
+      Best best{0, 0, -1, 0};
       for (int t = 0; t < pool_.size(); ++t) {  // in the order of ids
         const Best& one = best_[size_t(t * HEAD_ROWS + m)];
+        n_candidates += one.n_candidates;
         if (one.id < 0) continue;
         if (best.id < 0 || one.value > best.value || (std::isnan(one.value) && !std::isnan(best.value))) best = one;
       }
       out[m] = best.id;
     }
+    judge_screen(n_candidates, n);
   }
 
   // The largest score that some id of a range surely reaches.
@@ -1862,6 +1961,7 @@ class Session {
       }
     });
     std::vector<float> floors(static_cast<size_t>(n));
+    std::atomic<int64_t> n_candidates{0};
     for (int64_t m = 0; m < n; ++m) {
       std::vector<float> all;
       for (int t = 0; t < pool_.size(); ++t) {
@@ -1873,6 +1973,7 @@ class Session {
     }
     pool_.run([&](int t) {
       const Range ids = own_ids(t);
+      int64_t own = 0;
       for (int64_t m = 0; m < n; ++m) {
         float* y = &head_out_[m * head_width_];
         const float *bound = plan_.bound.data, none = -std::numeric_limits<float>::infinity();
@@ -1884,10 +1985,13 @@ class Session {
           for (int64_t j = i; j < std::min(i + LANES, ids.end); ++j) {
             const bool reaches = y[j] + bound[j] * reach_[m] >= floors[size_t(m)];
             y[j] = reaches ? dot_row(plan_.head, j, &head_in_[m * width_]) : none;
+            own += reaches;
           }
         }
       }
+      n_candidates += own;
     });
+    judge_screen(n_candidates, n);
   }
 
   // ---- drawing
@@ -1939,6 +2043,7 @@ class Session {
   std::vector<Sampler> samplers_;
   std::vector<Span> spans_;
   uint64_t n_calls_ = 0;
+  int64_t n_unscreened_ = 0;  // times that the screen is still left out
   std::atomic<bool> cancelled_{false};
   Pool pool_;
 };
