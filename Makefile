@@ -5,6 +5,7 @@
 # make fix       let ruff mend format and lint
 # make lock      write requirements-ci.txt anew from constraints.txt (minutes)
 # make check-gguf CORPUS=FILE.txt   GGUF files run in llama.cpp, which is compiled first (minutes)
+# make bench-generate   the race of generation against other engines, which are built first
 # make readme-table   table and picture of the README, with distilgpt2's quality (needs the hub)
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ HAS_TORCH = $(shell $(BIN)/python -c "import importlib.metadata as m; print('yes
 # In CI the package is installed as users get it, so that a missing file fails there.
 EDITABLE := $(if $(CI),,-e)
 
-.PHONY: demo test test-all torture fix check setup setup-dev check-gguf lock readme-table clean
+.PHONY: demo test test-all torture fix check setup setup-dev check-gguf bench-generate lock readme-table clean
 
 demo: setup
 	$(BIN)/tinygpt demo
@@ -43,6 +44,9 @@ fix: setup-dev
 
 check-gguf: setup-dev $(LLAMA)/.setup
 	$(BIN)/python -m benchmarks.llama_cpp_check $(or $(CORPUS),$(error make check-gguf CORPUS=FILE.txt)) $(LLAMA)/bin/python
+
+bench-generate: setup-dev
+	$(BIN)/python -m benchmarks.generate_race
 
 readme-table: setup
 	$(BIN)/python -m benchmarks.readme_table
@@ -92,4 +96,4 @@ $(LLAMA)/.setup:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LLAMA) .venv-lock build dist src/*.egg-info src/tinygpt/*.so
+	rm -rf $(VENV) $(LLAMA) .venv-race-* .race .venv-lock build dist src/*.egg-info src/tinygpt/*.so

@@ -85,10 +85,11 @@ class BPETokenizer:
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:
         """The bytes of each id, maybe part of a character; of a special token, its literal text."""
+        letters = str.maketrans({letter: chr(byte) for letter, byte in BYTE_LETTERS.items()})
         return tuple(
             token.encode()
             if token in self.special_tokens
-            else bytes(BYTE_LETTERS[c] for c in token)
+            else token.translate(letters).encode("latin-1")
             for token in self._vocab
         )
 
