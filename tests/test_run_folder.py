@@ -1,5 +1,7 @@
 """A run folder appears whole or not at all."""
 
+import os
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ from tinygpt import run_folder
 from tinygpt.errors import ConfigError, MachineError
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.run_folder import create
+from tinygpt.run_lock import holder
 
 
 def test_a_folder_that_appears_while_one_is_made_is_left_alone(
@@ -25,6 +28,7 @@ def test_a_folder_that_appears_while_one_is_made_is_left_alone(
             recipe=SimpleNamespace(to_dict=dict),
             environment={},
             first_checkpoint=lambda _: out.mkdir(),
+            held=ExitStack(),
         )
     assert list(out.iterdir()) == []
     assert list(out.parent.iterdir()) == [out]
@@ -39,6 +43,8 @@ def test_a_disk_without_room_for_the_checkpoints_to_come_is_refused(
         (folder / "checkpoints" / "step-00000000").mkdir(parents=True)
         (folder / "checkpoints" / "step-00000000" / "x").write_bytes(bytes(1000))
 
+    held = ExitStack()
+
     def make() -> None:
         create(
             out,
@@ -48,6 +54,7 @@ def test_a_disk_without_room_for_the_checkpoints_to_come_is_refused(
             recipe=SimpleNamespace(to_dict=dict),
             environment={},
             first_checkpoint=first_checkpoint,
+            held=held,
         )
 
     monkeypatch.setattr(run_folder, "free_bytes", lambda _: 2999)
@@ -56,5 +63,10 @@ def test_a_disk_without_room_for_the_checkpoints_to_come_is_refused(
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(run_folder, "free_bytes", lambda _: 3000)
     (tmp_path / ".r.4194305.tmp").mkdir()  # of a process that can't be: ids end before
-    make()
-    assert list(tmp_path.iterdir()) == [out]
+    with held:
+        make()
+        assert list(tmp_path.iterdir()) == [out]
+        assert holder(out).startswith(f"process {os.getpid()} on ")
+        with pytest.raises(ConfigError, match=f"is being trained by process {os.getpid()} on "):
+            make()
+    assert holder(out) is None

@@ -99,6 +99,17 @@ def test_the_owner_gives_signs_of_life(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("system")
+def test_a_folder_that_gets_another_name_stays_held(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    with locked(one):
+        one.rename(other)
+        assert holder(other).startswith(f"process {os.getpid()} on ")
+    assert holder(other) is None
+    assert [path.name for path in other.iterdir()] == [LOCK]
+
+
+@pytest.mark.usefixtures("system")
 def test_an_error_gives_the_lock_back(tmp_path):
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         raise ZeroDivisionError

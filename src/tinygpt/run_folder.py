@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import ModelConfig
 from tinygpt.model_folder import read_json
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
-from tinygpt.run_lock import holder, is_alive
+from tinygpt.run_lock import holder, is_alive, locked
 from tinygpt.run_log import METRICS, SAMPLES
 from tinygpt.run_names import RUNS, nearest_run
 from tinygpt.settings import from_dict, to_dict
@@ -154,12 +155,14 @@ def create(
     recipe: Recipe,
     environment: Mapping[str, Any],
     first_checkpoint: Callable[[Path], object],
+    held: ExitStack,
 ) -> None:
-    """Make a run folder that is complete when it appears.
+    """Make a run folder that is complete and held by this process when it appears.
 
     Args:
         first_checkpoint: called with the folder under construction; saves step 0 there, which
             shows a full disk before the training and not after it.
+        held: gets the run's lock.
 
     Raises:
         ConfigError: `out` exists, or nothing can be made there.
@@ -172,9 +175,7 @@ def create(
         temporary.mkdir(parents=True)
     except OSError as error:
         kind = MachineError if error.errno in _DISK_ERRORS else ConfigError
-        raise kind(
-            f"{out} can't be made: {error.strerror or error}; choose another --out"
-        ) from None
+        raise kind(f"{out} can't be made: {error.strerror}; choose another --out") from None
     try:
         _clear_earlier(out)
         for name, data in (
@@ -191,7 +192,11 @@ def create(
         _refuse_crowded(temporary, out)
         refuse_existing(out)
         crash_point("run: made")
+        if os.name == "posix":  # elsewhere a folder with an open file can't be renamed
+            held.enter_context(locked(temporary))
         temporary.rename(out)
+        if os.name != "posix":
+            held.enter_context(locked(out))
         crash_point("run: renamed")
         sync_folder(out.parent)
     except (MachineError, ConfigError, CheckpointError):

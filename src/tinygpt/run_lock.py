@@ -136,8 +136,21 @@ def _claimed_by(folder: Path, file: IO[str], held: contextlib.ExitStack) -> str 
         claim.open("x").close()
     except FileExistsError:
         return owner or "another process"
-    held.callback(claim.unlink, missing_ok=True)
+    held.enter_context(_claimed(folder))
     return None
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Delete the claim in the end, wherever the folder is by then."""
+    here = os.open(folder, os.O_RDONLY) if os.name == "posix" else None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_CLAIM if here is not None else folder / _CLAIM, dir_fd=here)
+        if here is not None:
+            os.close(here)
 
 
 def _held(folder: Path, owner: str | None) -> CheckpointError:

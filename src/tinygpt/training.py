@@ -8,6 +8,7 @@ would; its learning rate follows the clock.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,6 @@ from tinygpt.new_tokenizer import make_tokenizer
 from tinygpt.pacing import batch_for, fastest, thread_counts
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.run_folder import Recipe, create, refuse_existing
-from tinygpt.run_lock import locked
 from tinygpt.run_names import next_run
 from tinygpt.run_state import Run
 from tinygpt.text_files import Progress
@@ -268,22 +268,25 @@ def _begin(
     run: Run, generation_config: GenerationConfig, recorded: dict[str, Any], note: str | None
 ) -> Iterator[Event]:
     config = run.learner.model.config
-    create(
-        run.folder,
-        config=config,
-        generation_config=replace(
-            generation_config, bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id
-        ),
-        tokenizer=run.tokenizer,
-        recipe=run.recipe,
-        environment={
-            **recorded,
-            "seed": run.recipe.train.seed,
-            "corpus_sha256": run.recipe.corpus.sha256,
-        },
-        first_checkpoint=lambda folder: save_checkpoint(folder, run),
-    )
-    with locked(run.folder):
+    with ExitStack() as held:
+        create(
+            run.folder,
+            config=config,
+            generation_config=replace(
+                generation_config,
+                bos_token_id=config.bos_token_id,
+                eos_token_id=config.eos_token_id,
+            ),
+            tokenizer=run.tokenizer,
+            recipe=run.recipe,
+            environment={
+                **recorded,
+                "seed": run.recipe.train.seed,
+                "corpus_sha256": run.recipe.corpus.sha256,
+            },
+            first_checkpoint=lambda folder: save_checkpoint(folder, run),
+            held=held,
+        )
         event = Saved(
             step=0,
             tokens=0,

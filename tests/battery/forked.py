@@ -21,7 +21,6 @@ from pathlib import Path
 PRELOADED = [
     "pytest",
     "torch",
-    "torch._dynamo",
     "torch.utils.serialization",
     "tinygpt.cli.follow",
     "tinygpt.cli.resume",
@@ -70,6 +69,14 @@ class Fork:
         """Wait until a file or folder is there, or the process has ended."""
         while not path.exists() and self.process.is_alive():
             time.sleep(0.002)
+
+    def says(self, words: str) -> bool:
+        """Wait until it has written these words; return False if it ends without them."""
+        while words not in self.text:
+            if not self.process.is_alive():
+                return words in self.text
+            time.sleep(0.002)
+        return True
 
 
 class Forks:
