@@ -5,6 +5,7 @@
 # make fix       let ruff mend format and lint
 # make lock      write requirements-ci.txt anew from constraints.txt (minutes)
 # make check-gguf CORPUS=FILE.txt   GGUF files run in llama.cpp, which is compiled first (minutes)
+# make bench-train   the race of training against transformers and the usual settings (an hour)
 # make bench-generate   the race of generation against other engines, which are built first
 # make readme-table   table and picture of the README, with distilgpt2's quality (needs the hub)
 
@@ -18,7 +19,7 @@ HAS_TORCH = $(shell $(BIN)/python -c "import importlib.metadata as m; print('yes
 # In CI the package is installed as users get it, so that a missing file fails there.
 EDITABLE := $(if $(CI),,-e)
 
-.PHONY: demo test test-all torture fix check setup setup-dev check-gguf bench-generate lock readme-table clean
+.PHONY: demo test test-all torture fix check setup setup-dev check-gguf bench-train bench-generate lock readme-table clean
 
 demo: setup
 	$(BIN)/tinygpt demo
@@ -44,6 +45,14 @@ fix: setup-dev
 
 check-gguf: setup-dev $(LLAMA)/.setup
 	$(BIN)/python -m benchmarks.llama_cpp_check $(or $(CORPUS),$(error make check-gguf CORPUS=FILE.txt)) $(LLAMA)/bin/python
+
+bench-train: setup-dev .venv-race-train/.setup
+	$(BIN)/python -m benchmarks.train_race
+
+# transformers' Trainer needs accelerate, which nothing else here does.
+.venv-race-train/.setup: | setup-dev
+	$(PIP) --target $(@D) --no-deps accelerate==1.15.0 psutil==7.2.2
+	touch $@
 
 bench-generate: setup-dev
 	$(BIN)/python -m benchmarks.generate_race
