@@ -83,7 +83,7 @@ def test_every_other_engine_is_measured_in_a_process_of_its_own(run, capsys, mon
     native = {**torch, "speed": {**torch["speed"], "engine": "native", "precision": "exact"}}
     worse = {**torch["evaluation"], "bits_per_byte": torch["evaluation"]["bits_per_byte"] + 0.5}
     said: list[str] = []
-    others = bench._others(run, ["--threads", "1"], lambda what, share: said.append(what))
+    others = bench._others(run, ["--threads", "1"], {}, lambda what, share: said.append(what))
     assert said == ["timing native int8", "timing native int8-dynamic", "timing torch"]
     asked = ["--engine", "torch", "--precision", "exact", "--device", "cpu", "--json", "-q"]
     assert calls[2] == ["bench", "--threads", "1", *asked, "--", run]

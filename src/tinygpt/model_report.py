@@ -28,6 +28,7 @@ __all__ = [
     "ModelReport",
     "Quality",
     "open_model",
+    "without_weights",
 ]
 
 
@@ -157,13 +158,28 @@ def open_model(
             allow_pickle=allow_pickle,
         )
     except MachineError as error:
-        if name not in PRESETS or name == "tinygpt":
-            raise
-        why = str(error)
+        return without_weights(
+            name, error, engine=engine, precision=precision, device=device, threads=threads
+        )
+
+
+def without_weights(
+    name: str,
+    error: MachineError,
+    *,
+    engine: str = "auto",
+    precision: str = "exact",
+    device: str = "auto",
+    threads: int = 0,
+) -> LanguageModel | Architecture:
+    """Return a preset with random weights after `load` failed so; raise the error of all else."""
+    if name not in PRESETS or name == "tinygpt":
+        raise error
+    why = str(error)
     try:
         tokenizer = load_tokenizer(gpt2_vocabulary())
-    except MachineError as error:
-        return Architecture(name, PRESETS[name], f"{why}; nor is its vocabulary at hand: {error}")
+    except MachineError as none:
+        return Architecture(name, PRESETS[name], f"{why}; nor is its vocabulary at hand: {none}")
     return untrained(
         name,
         PRESETS[name],

@@ -51,7 +51,7 @@ class Measured:
     load_s: Spread | None
     """Opening the model again, its files warm; None where there are no weights to open."""
     peak_memory_bytes: int | None
-    """Most memory the process held before that, Python and torch included; None if unknown."""
+    """Most memory the process held until prefill and decode were timed; None if unknown."""
     peak_device_bytes: int | None
     """Most memory torch held on a CUDA device; None elsewhere."""
     weights_bytes: int
@@ -94,8 +94,8 @@ def measure(
         DataError: the text is too short.
     """
     (speed,) = measure_speeds([lm], text, clock=clock)
+    peak = peak_memory_bytes()  # of one text, and before the model is opened again beside itself
     writing = tuple(_measure_writing(lm, text, size, clock) for size in BATCH_SIZES)
-    peak = peak_memory_bytes()  # before the model is opened again beside itself
     step_bytes, limit = _memory_limit(lm, speed, clock)
     costs = account_of(lm.config)
     is_real = lm.missing_weights is None

@@ -6,6 +6,7 @@ start and memory are its own: `tinygpt bench` calls itself.
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -67,7 +68,8 @@ def command(
         result = _document(lm, dataclasses.asdict(measured))
         if lm.engine.name == "native" and engine == "auto" and precision == "exact":
             given = ["--threads", str(threads), *(["--allow-pickle"] if allow_pickle else [])]
-            result["others"] = _others(model, given, tell)
+            offline = {} if lm.missing_weights is None else {"HF_HUB_OFFLINE": "1"}
+            result["others"] = _others(model, given, os.environ | offline, tell)
     if as_json:
         console.json_document(result)
     else:
@@ -83,29 +85,16 @@ def _opened(
     """Open a model and a first session; on random weights where a known model's are not here."""
     from tinygpt.opening import load
 
+    given: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
+    given["engine"] = engine if engine != "transformers" else "auto"
     found: Any
     try:
-        found = load(
-            model,
-            engine=engine if engine != "transformers" else "auto",
-            precision=precision,
-            device=device,
-            threads=threads,
-            allow_pickle=allow_pickle,
-        )
-    except MachineError:
-        from tinygpt.language_model import LanguageModel
-        from tinygpt.model_report import open_model  # it needs torch, as random weights do
+        found = load(model, allow_pickle=allow_pickle, **given)
+    except MachineError as error:
+        from tinygpt.model_report import Architecture, without_weights  # they need torch
 
-        found = open_model(
-            model,
-            engine=engine,
-            precision=precision,
-            device=device,
-            threads=threads,
-            allow_pickle=allow_pickle,
-        )
-        if not isinstance(found, LanguageModel):
+        found = without_weights(model, error, **given)
+        if isinstance(found, Architecture):
             raise MachineError(found.missing_weights) from None
     found.session()
     return found  # type: ignore[no-any-return]
@@ -124,7 +113,7 @@ def _document(lm: "LanguageModel", measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def _others(
-    model: str, given: list[str], tell: Callable[[str, float], None]
+    model: str, given: list[str], env: dict[str, str], tell: Callable[[str, float], None]
 ) -> list[dict[str, Any]]:
     """Measure what else runs here; what fails is a document with the reason as `error`."""
     ways = [*(("native", name) for name in PRECISIONS[1:]), ("torch", "exact")]
@@ -137,6 +126,7 @@ def _others(
             capture_output=True,
             text=True,
             check=False,
+            env=env,
         )
         if done.returncode == 0:
             found.append(json.loads(done.stdout))

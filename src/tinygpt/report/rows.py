@@ -166,7 +166,8 @@ def _speed(comparison: Comparison) -> tuple[Row, ...]:
         if s is None:
             return "-"
         weights = ", random weights" if s.random_weights else ""
-        return f"{s.engine}, {s.device}, {s.precision}, {s.threads} threads{weights}"
+        engine = s.engine if s.isa is None else f"{s.engine} ({s.isa})"
+        return f"{engine}, {s.device}, {s.precision}, {s.threads} threads{weights}"
 
     return rows_of(
         comparison.models,
