@@ -2012,7 +2012,7 @@ class Session {
       }
     });
     for (int64_t m = 0; m < n; ++m)
-      if (out[m] < 0) refuse(VALUE, "the scores of the next id are no numbers; are the weights damaged?");
+      if (out[m] < 0) refuse(DAMAGED, "the model's logits are no numbers: its weights compute nothing; take another checkpoint");
   }
 
   // What a slot is fed after `id` was drawn: that id, or past the window the tail of its ids.
