@@ -214,7 +214,8 @@ INLINE float total_of_row(Floats v) {  // in an order of its own, but always the
   return a[0];
 #endif
 }
-INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 3); }
+// To the second-level cache: far ahead, so that the wait for the memory is over when it is needed.
+INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }
 
 constexpr int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -1182,7 +1183,7 @@ void matmul(const Matrix& w, const Input& in, int64_t n_rows, float* y, int64_t 
       for (int64_t b = 0; b < n_blocks; ++b) {
         const Range rows = share(n_rows, int(b), int(n_blocks));
         const int64_t step = PANEL * width / n_blocks;
-        const int64_t distance = n_blocks == 1 ? 2048 : (n_k * PANEL * width + b * n_k * step);
+        const int64_t distance = n_blocks == 1 ? 8192 : (n_k * PANEL * width + b * n_k * step);
         multiply_for(w.kind, rows.end - rows.begin)(panel, n_k, in, k, rows.begin,
                                                     out + rows.begin * stride, stride, k == 0,
                                                     panel + k * PANEL * width + distance, step);
