@@ -178,11 +178,11 @@ def _cut(text: str) -> Iterator[str]:
 
 
 def _check_bpe(plain: set[str], merges: list[tuple[str, str]]) -> None:
-    for token in plain:
-        if not token or not set(token) <= BYTE_LETTERS.keys():
-            raise TokenizerError(f"the token {token!r:.60} is not spelled in GPT-2's byte letters")
+    if "" in plain or not set("".join(plain)) <= BYTE_LETTERS.keys():  # quick: tokens are many
+        token = next(token for token in plain if not token or not set(token) <= BYTE_LETTERS.keys())
+        raise TokenizerError(f"the token {token!r:.60} is not spelled in GPT-2's byte letters")
     if lost := len(BYTE_LETTERS.keys() - plain):
         raise TokenizerError(f"{lost} of the 256 bytes have no id, so texts would lose them")
     for a, b in merges:
-        if not {a, b, a + b} <= plain:
+        if a not in plain or b not in plain or a + b not in plain:
             raise TokenizerError(f"the merge {a!r} {b!r} takes or makes a token without id")

@@ -13,6 +13,7 @@ import math
 import sys
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
@@ -119,11 +120,11 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in data:
-            raise ValueError(f'the key "{key:.60}" is there twice')
-        data[key] = value
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, n in counts.items() if n > 1)
+        raise ValueError(f'the key "{twice:.60}" is there twice')
     return data
 
 

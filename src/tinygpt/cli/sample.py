@@ -4,6 +4,7 @@ stdout gets the continuation alone; where a person looks on, the prompt is shown
 samples are drawn together: the first is shown as it comes, the others when their turn has come.
 """
 
+import itertools
 import os
 import stat
 import sys
@@ -87,7 +88,7 @@ def command(
         threads=threads,
         allow_pickle=allow_pickle,
     )
-    for note in (*lm.notes, f"engine: {lm.engine}"):
+    for note in lm.notes:
         console.say(note, quiet=quiet)
     n_cut = 0
     if truncate_prompt:
@@ -104,6 +105,9 @@ def command(
         truncate_prompt=truncate_prompt,
         **flags[GenerationConfig],
     )
+    first = next(pieces)  # a prompt that is refused raises here, before anything is said
+    console.say(f"engine: {lm.engine}", quiet=quiet)
+    pieces = itertools.chain([first], pieces)
     if as_json:
         console.json_document(
             {
@@ -140,7 +144,7 @@ def _write(
     """
     seen = not quiet and console.is_live(sys.stdout) and console.is_live(sys.stderr)
     held, ended, turn = [""] * n, [False] * n, -1
-    for index, piece in pieces:  # a prompt that is refused raises here, before it is shown
+    for index, piece in pieces:
         held[index] += piece or ""
         ended[index] |= piece is None
         while turn < 0 or (turn < n and ended[turn]):
