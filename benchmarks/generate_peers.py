@@ -118,7 +118,9 @@ def openvino(folder: Path, work: Path, precision: str) -> tuple[Generate, str]:
     def generate(prompts: Ids, n: int) -> Ids:
         ids = np.array(prompts, np.int64)
         inputs = genai.TokenizedInputs(ov.Tensor(ids), ov.Tensor(np.ones_like(ids)))
-        found = pipe.generate(inputs, max_new_tokens=n, ignore_eos=True, do_sample=False)
+        settings = genai.GenerationConfig(max_new_tokens=n, ignore_eos=True, do_sample=False)
+        settings.set_eos_token_id(0)  # the folder names none; it is ignored
+        found = pipe.generate(inputs, settings)
         return [list(tokens) for tokens in found.tokens]
 
     return generate, "LLMPipeline, paged attention, no prefix caching, f32 hint"
