@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <cstdint>
@@ -543,6 +544,8 @@ void check_shape(const Shape& s, Code code) {
                      s.precision < N_PRECISIONS && (s.tied == 0 || s.tied == 1) && s.reserved == 0;
   if (!known || s.n_embd % s.n_head || !(s.layer_norm_epsilon > 0))
     refuse(code, "the engine does not know a model of this kind");
+  if (s.precision == INT8_DYNAMIC && std::max(s.n_embd, s.n_inner) > 100000)
+    refuse(code, "int8-dynamic sums at most 100000 numbers in 32 bits; take another precision");
   // Limits of ModelConfig, so that no size below can overflow.
   const double columns = double(s.n_layer) * (4.0 * double(s.n_embd) + 2.0 * double(s.n_inner));
   const double rows = 2.0 * double(s.vocab_size) + double(s.n_positions);
@@ -2092,7 +2095,7 @@ void check_threads(int64_t n) {
 template <class F>
 int32_t with(Session* session, std::initializer_list<const void*> pointers, const F& f) noexcept {
   return guarded([&] {
-    check_pointers({session});
+    if (!session) refuse(VALUE, "the session is closed; open another");
     check_pointers(pointers);
 #if TINYGPT_POSIX
     if (session->process != getpid())
@@ -2163,7 +2166,18 @@ EXPORT int32_t tinygpt_session(const Model* model, int64_t n_slots, int64_t n_th
   });
 }
 
-EXPORT void tinygpt_end(Session* session) { delete session; }
+// Waits for a call that another thread has under way.
+EXPORT void tinygpt_end(Session* session) {
+  if (!session) return;
+#if TINYGPT_POSIX
+  if (session->process != getpid()) return;  // a forked child can't join the parent's threads
+#endif
+  while (session->busy.test_and_set()) {
+    session->cancel();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  delete session;
+}
 
 EXPORT void tinygpt_cancel(Session* session) {
   if (session) session->cancel();

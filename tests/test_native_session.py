@@ -3,6 +3,7 @@
 import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -605,6 +606,25 @@ class TestMisuse:
         with pytest.raises(ContextError, match="24 tokens"):
             session.prefill(0, range(21))
 
+    def test_after_close(self, session: NativeSession) -> None:
+        session.close()
+        session.close()
+        session.cancel()
+        for call in (lambda: session.step([0], [1]), lambda: session.logits(0)):
+            with pytest.raises(ValueError, match="the session is closed"):
+                call()
+
+    def test_close_ends_a_running_decode(self, session: NativeSession) -> None:
+        drawn: list[list[list[int]]] = []
+        thread = threading.Thread(
+            target=lambda: drawn.append(session.decode([0], 10_000_000, SETTINGS["greedy"]))
+        )
+        thread.start()
+        time.sleep(0.1)
+        session.close()
+        thread.join()
+        assert 1 <= len(drawn[0][0]) < 10_000_000
+
     def test_no_logits_after_truncate(self, session: NativeSession) -> None:
         session.truncate(0, 2)
         with pytest.raises(ValueError, match="append ids"):
@@ -623,6 +643,7 @@ class TestMisuse:
             try:
                 session.step([0], [1])
             except ValueError as error:
+                session.close()  # joins no thread, for there is none
                 os._exit(7 if "fork" in str(error) else 8)
             os._exit(9)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.test_native_session import SHAPES, Arrays, tensors
 
-from tinygpt import packed_model
+from tinygpt import packed_cache, packed_model
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
 from tinygpt.fetch import cache_dir
 from tinygpt.model_config import ModelConfig
@@ -44,7 +44,7 @@ def n_packed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         pack(*arguments)
 
     monkeypatch.setattr(packed_model, "_pack", counting)
-    monkeypatch.setattr(packed_model, "_RACY_S", -1.0)  # the test's files are new
+    monkeypatch.setattr(packed_cache, "_RACY_S", -1.0)  # the test's files are new
     return lambda: count[0]
 
 
@@ -104,7 +104,7 @@ class TestCache:
         self, folder: Path, n_packed: Callable[[], int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         opened(folder)
-        monkeypatch.setattr(packed_model, "weights_sha256", lambda _: pytest.fail("hashed again"))
+        monkeypatch.setattr(packed_cache, "weights_sha256", lambda _: pytest.fail("hashed again"))
         opened(folder)
         assert n_packed() == 1
 
@@ -113,8 +113,8 @@ class TestCache:
     ) -> None:
         opened(folder)  # it could change again without a change of its times
         calls: list[Path] = []
-        hashed = packed_model.weights_sha256
-        monkeypatch.setattr(packed_model, "weights_sha256", lambda p: calls.append(p) or hashed(p))
+        hashed = packed_cache.weights_sha256
+        monkeypatch.setattr(packed_cache, "weights_sha256", lambda p: calls.append(p) or hashed(p))
         opened(folder)
         assert calls == [folder]
 
@@ -132,7 +132,7 @@ class TestCache:
         for path in (other, left_over):
             path.write_bytes(b"x" * 10)
             os.utime(path, (1, 1))
-        monkeypatch.setattr(packed_model, "MAX_BYTES", oldest.stat().st_size + 100)
+        monkeypatch.setattr(packed_cache, "MAX_BYTES", oldest.stat().st_size + 100)
         opened(folder, "int8")
         assert not oldest.exists()
         assert not left_over.exists()

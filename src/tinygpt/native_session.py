@@ -47,12 +47,17 @@ class NativeSession:
         handle = c_void_p()
         self._library.call("session", packed.handle, _index(n_slots), threads, ctypes.byref(handle))
         self._handle = handle.value
-        self.close = weakref.finalize(self, self._library.release, "end", handle.value or 0)
+        self._end = weakref.finalize(self, self._library.release, "end", handle.value or 0)
         self.n_slots = n_slots
         self.n_positions = packed.config.n_positions
         self.precision = packed.precision
         self.isa = packed.isa
         self.threads = threads
+
+    def close(self) -> None:
+        """Give the memory and the threads back now; what is called later is refused."""
+        self._handle = None
+        self._end()
 
     def prefill(self, slot: int, ids: Sequence[int]) -> None:
         """Append the ids of a prompt to a slot."""

@@ -14,9 +14,8 @@ import hashlib
 import json
 import logging
 import os
-import re
 import tempfile
-import time
+import threading
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,16 +28,12 @@ from tinygpt.fetch import cache_dir
 from tinygpt.hf import from_hf
 from tinygpt.model_config import ModelConfig
 from tinygpt.native_library import Library, Shape, Tensor, library
-from tinygpt.settings import parse_json
-from tinygpt.weights import weights_sha256
+from tinygpt.packed_cache import content_hash, make_room
 
-__all__ = ["MAX_BYTES", "PRECISIONS", "PackedModel", "available_cpus", "open_packed"]
+__all__ = ["PRECISIONS", "PackedModel", "available_cpus", "open_packed"]
 
 PRECISIONS = ("exact", "int8", "int8-dynamic")
 """How the matrices are computed with: float32; weights rounded to 8 bits; activations too."""
-
-MAX_BYTES = 8 * 2**30
-"""What the packed files in the cache may take together; the least recently used go first."""
 
 _LAYOUT = 1  # of the packed file; native/decode.cpp has the same number
 _KINDS = {  # of activation: the functions that decode.cpp computes, in its order
@@ -51,9 +46,6 @@ _KINDS = {  # of activation: the functions that decode.cpp computes, in its orde
     "relu": 3,
     "tanh": 5,
 }
-_NAME = re.compile(r"[0-9a-f]{64}\.packed")
-_DAY_S = 86400.0
-_RACY_S = 2.0  # a file changed again this soon may keep its time stamps
 
 _log = logging.getLogger(__name__)
 
@@ -70,9 +62,9 @@ class PackedModel:
 
     def __init__(self, lib: Library, path: Path, config: ModelConfig, precision: str) -> None:
         handle, shape = ctypes.c_void_p(), Shape()
-        lib.call("open", os.fsencode(path), available_cpus(), ctypes.byref(handle))
+        lib.call("open", os.fsencode(path), _n_workers(), ctypes.byref(handle))
         self.handle = handle.value
-        self.close = weakref.finalize(self, lib.release, "close", handle.value or 0)
+        weakref.finalize(self, lib.release, "close", handle.value or 0)
         lib.call("shape", handle, ctypes.byref(shape))
         if bytes(shape) != bytes(_shape(config, precision)):
             raise CheckpointError(f"{path} holds a model of another shape")
@@ -114,16 +106,14 @@ def open_packed(
                 path = Path(work) / "packed"
                 _pack(lib, path, weights, config, precision, "the weights")
                 return PackedModel(lib, path, config, precision)
-        path = folder / f"{_key(lib, config, precision, _content(folder, source))}.packed"
+        path = folder / f"{_key(lib, config, precision, content_hash(folder, source))}.packed"
         if (packed := _read(lib, path, config, precision)) is None:
             _pack(lib, path, weights, config, precision, str(source))
             packed = PackedModel(lib, path, config, precision)
         with contextlib.suppress(OSError):
             os.utime(path)  # when it was last used
-        _make_room(path)
-    except MachineError:
-        raise
-    except CheckpointError:
+        make_room(path)
+    except (CheckpointError, MachineError):
         raise
     except OSError as error:
         raise MachineError(
@@ -138,6 +128,11 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _n_workers() -> int:
+    """Return how many threads read or pack: the memory keeps no more busy."""
+    return min(8, available_cpus())
 
 
 def _read(lib: Library, path: Path, config: ModelConfig, precision: str) -> PackedModel | None:
@@ -163,7 +158,7 @@ def _pack(
     state = from_hf(weights, config, where)
     arrays = [np.asarray(state[name], np.float32) for name in _names(config)]
     tensors = (Tensor * len(arrays))(*map(_tensor, arrays))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         shape = _shape(config, precision)
         lib.call(
@@ -172,7 +167,7 @@ def _pack(
             ctypes.byref(shape),
             tensors,
             len(arrays),
-            available_cpus(),
+            _n_workers(),
         )
         temporary.replace(path)
     finally:
@@ -219,39 +214,3 @@ def _shape(config: ModelConfig, precision: str) -> Shape:
 def _key(lib: Library, config: ModelConfig, precision: str, content: str) -> str:
     parts = [_LAYOUT, lib.panel, bytes(_shape(config, precision)).hex(), content]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _content(folder: Path, source: Path) -> str:
-    """Return the weights' hash, from a note of an earlier start where no file has changed since."""
-    files = sorted([*source.glob("*.safetensors"), *source.glob("pytorch_model*.bin")])
-    stats = [(path.name, path.stat()) for path in files]  # symbolic links are followed
-    stamp = [
-        [name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev] for name, s in stats
-    ]
-    name = hashlib.sha256(str(source.resolve()).encode()).hexdigest()
-    note = folder / f"{name}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        known = parse_json(note.read_text("utf-8"))
-        if known["files"] == stamp and re.fullmatch("[0-9a-f]{64}", known["sha256"]):
-            return str(known["sha256"])
-    content = weights_sha256(source)
-    newest_s = max((max(s.st_mtime, s.st_ctime) for _, s in stats), default=0.0)
-    if newest_s < time.time() - _RACY_S:
-        temporary = note.with_name(f".{note.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"files": stamp, "sha256": content}), "utf-8")
-        temporary.replace(note)
-    return content
-
-
-def _make_room(newest: Path) -> None:
-    """Delete the least recently used packed files beyond MAX_BYTES, and what a killed one left."""
-    with contextlib.suppress(OSError):  # another process makes room at the same time
-        total, now_s = newest.stat().st_size, time.time()
-        stats = {path: path.stat() for path in newest.parent.iterdir() if path.is_file()}
-        for path in sorted(stats, key=lambda p: stats[p].st_mtime, reverse=True):
-            if _NAME.fullmatch(path.name) and path != newest:
-                total += stats[path].st_size
-                if total > MAX_BYTES:
-                    path.unlink(missing_ok=True)
-            elif path.suffix == ".tmp" and stats[path].st_mtime < now_s - _DAY_S:
-                path.unlink(missing_ok=True)
