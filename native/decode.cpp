@@ -75,6 +75,7 @@ struct Refused {
 
 template <class... Args>
 std::string format(const char* pattern, Args... args) {
+  if constexpr (sizeof...(Args) == 0) return pattern;
   char text[400];
   std::snprintf(text, sizeof text, pattern, args...);
   return text;
@@ -425,8 +426,8 @@ INLINE void pause() {
 #endif
 }
 
-// Threads that run one function together. Who waits spins some 20 microseconds, then sleeps, so
-// that other threads of the process (torch's) get the CPU.
+// Threads that run one function together. Who waits spins some 20 microseconds, then offers its CPU
+// for some 100 more, then sleeps, so that other threads (torch's, say) are not starved.
 class Pool {
  public:
   explicit Pool(int n) : n_(n) {
@@ -487,6 +488,10 @@ class Pool {
     for (int i = 0; i < 500; ++i) {
       if (ready()) return;
       pause();
+    }
+    for (int i = 0; i < 200; ++i) {  // a CPU with nothing else to do comes back at once
+      if (ready()) return;
+      std::this_thread::yield();
     }
     std::unique_lock<std::mutex> lock(mutex_);
     n_asleep_.fetch_add(1);

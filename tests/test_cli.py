@@ -319,8 +319,9 @@ def test_an_optional_number_is_still_a_number() -> None:
 def test_help_shows_meaning_and_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--help"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    batch_size = TrainConfig().batch_size
-    assert f"Windows per forward pass (micro-batch). [default: {batch_size}]" in out
+    n_evals = TrainConfig().n_evals
+    assert f"measured on the way, evenly over the budget. [default: {n_evals}]" in out
+    assert "[default: None]" not in out
     assert "Number of Transformer blocks. [default: 4]" in out  # of the preset
     assert "--minutes FLOAT|null" in out
     assert "--eos-token-id" not in out  # follows from the tokenizer
