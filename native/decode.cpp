@@ -426,8 +426,9 @@ INLINE void pause() {
 #endif
 }
 
-// Threads that run one function together. Who waits spins some 20 microseconds, then offers its CPU
-// for some 100 more, then sleeps, so that other threads (torch's, say) are not starved.
+// Threads that run one function together. Who waits spins some tens of microseconds, then sleeps, so
+// that other threads (torch's, say) are not starved. To yield instead costs milliseconds where the
+// CPU is busy: whoever gets it keeps it, while a sleeper that is woken comes first.
 class Pool {
  public:
   explicit Pool(int n) : n_(n) {
@@ -488,10 +489,6 @@ class Pool {
     for (int i = 0; i < 500; ++i) {
       if (ready()) return;
       pause();
-    }
-    for (int i = 0; i < 200; ++i) {  // a CPU with nothing else to do comes back at once
-      if (ready()) return;
-      std::this_thread::yield();
     }
     std::unique_lock<std::mutex> lock(mutex_);
     n_asleep_.fetch_add(1);
