@@ -9,8 +9,8 @@
 // on what else is in the batch, so a sequence's numbers are the same bits alone, in a batch, in any
 // split of its prompt and on any number of threads.
 //
-// Words: a panel is PANEL rows of a matrix kept together, column by column, so that one thread reads
-// one run of addresses. n counts, k runs along a sum, t is a thread, m a row of activations.
+// Words: a panel is PANEL rows of a matrix kept together, column by column, so that one thread
+// reads one run of addresses. n counts, k runs along a sum, t is a thread, m a row of activations.
 
 #include <algorithm>
 #include <atomic>
@@ -53,9 +53,9 @@
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 #if defined(__clang__)
-#define UNROLL _Pragma("unroll")
+#define UNROLLED_FOR(...) _Pragma("unroll") for (__VA_ARGS__)
 #else
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLLED_FOR(...) _Pragma("GCC unroll 16") for (__VA_ARGS__)
 #endif
 #define INLINE inline __attribute__((always_inline))
 
@@ -225,13 +225,14 @@ constexpr int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to;
 
 // e^x to 2 units in the last place; 0 below -87 (Cephes' polynomial on [-ln 2 / 2, ln 2 / 2]).
 INLINE Floats exp(Floats x) {
-  const Floats most = splat(88.3f), least = splat(-87.0f), round = splat(12582912.0f);  // 1.5 * 2^23
+  const Floats most = splat(88.3f), least = splat(-87.0f),
+               round = splat(12582912.0f);  // 1.5 * 2^23
   const Floats bounded = larger(choose(x < most, x, most), least);
   const Floats n = (bounded * splat(1.44269504f) + round) - round;
   const Floats r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), bounded));
   Floats p = splat(1.9875691500e-4f);
-  for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f,
-                  5.0000001201e-1f})
+  for (float c :
+       {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
     p = fma(p, r, splat(c));
   p = fma(p, r * r, r) + splat(1.0f);
   const Ints exponent = (__builtin_convertvector(n, Ints) + splat(int32_t(127))) << 23;
@@ -242,7 +243,8 @@ INLINE Floats exp(Floats x) {
 INLINE Floats erfc(Floats x) {
   const Floats t = splat(1.0f) / fma(x, splat(0.3275911f), splat(1.0f));
   Floats p = splat(1.061405429f);
-  for (float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) p = fma(p, t, splat(c));
+  for (float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
+    p = fma(p, t, splat(c));
   return p * t * exp(-x * x);
 }
 
@@ -296,7 +298,8 @@ void layer_norm(const float* x, int64_t n, const float* weight, const float* bia
   for (int64_t i = whole; i < n; ++i) square += double(x[i] - mean) * double(x[i] - mean);
   const float scale = float(1.0 / std::sqrt(square / double(n) + epsilon));
   for (int64_t i = 0; i < whole; i += LANES)
-    store(out + i, fma((load(x + i) - splat(mean)) * splat(scale), load(weight + i), load(bias + i)));
+    store(out + i,
+          fma((load(x + i) - splat(mean)) * splat(scale), load(weight + i), load(bias + i)));
   for (int64_t i = whole; i < n; ++i) out[i] = fma1((x[i] - mean) * scale, weight[i], bias[i]);
 }
 
@@ -372,7 +375,8 @@ class Memory {
         base_ = nullptr;
         throw std::bad_alloc();
       }
-      data_ = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(base_) + huge - 1) & ~(huge - 1));
+      data_ =
+          reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(base_) + huge - 1) & ~(huge - 1));
 #if defined(MADV_HUGEPAGE)
       madvise(data_, size, MADV_HUGEPAGE);
 #endif
@@ -426,9 +430,9 @@ INLINE void pause() {
 #endif
 }
 
-// Threads that run one function together. Who waits spins some tens of microseconds, then sleeps, so
-// that other threads (torch's, say) are not starved. To yield instead costs milliseconds where the
-// CPU is busy: whoever gets it keeps it, while a sleeper that is woken comes first.
+// Threads that run one function together. Who waits spins some tens of microseconds, then sleeps,
+// so that other threads (torch's, say) are not starved. To yield instead costs milliseconds where
+// the CPU is busy: whoever gets it keeps it, while a sleeper that is woken comes first.
 class Pool {
  public:
   explicit Pool(int n) : n_(n) {
@@ -527,9 +531,11 @@ class Pool {
 struct Range {
   int64_t begin, end;
 };
-Range share(int64_t n, int t, int n_threads) { return {n * t / n_threads, n * (t + 1) / n_threads}; }
+Range share(int64_t n, int t, int n_threads) {
+  return {n * t / n_threads, n * (t + 1) / n_threads};
+}
 
-// ----------------------------------------------------------------------- the packed file: its shape
+// ---------------------------------------------------------------------- the packed file: its shape
 
 struct Shape {
   int64_t vocab_size, n_positions, n_embd, n_layer, n_head, n_inner;
@@ -541,7 +547,8 @@ enum Precision : int32_t { EXACT, INT8, INT8_DYNAMIC, N_PRECISIONS };
 void check_shape(const Shape& s, Code code) {
   const int64_t sizes[] = {s.vocab_size, s.n_positions, s.n_embd, s.n_layer, s.n_head, s.n_inner};
   for (int64_t size : sizes)
-    if (size < 1 || size > (int64_t(1) << 31) - 1024) refuse(code, "a size of the model is %lld", ll(size));
+    if (size < 1 || size > (int64_t(1) << 31) - 1024)
+      refuse(code, "a size of the model is %lld", ll(size));
   const bool known = s.activation >= 0 && s.activation < N_ACTIVATIONS && s.precision >= 0 &&
                      s.precision < N_PRECISIONS && (s.tied == 0 || s.tied == 1) && s.reserved == 0;
   if (!known || s.n_embd % s.n_head || !(s.layer_norm_epsilon > 0))
@@ -558,7 +565,8 @@ void check_shape(const Shape& s, Code code) {
 // float32; int8; uint8 in fours, for int8 activations; float32 row by row, to read single rows of.
 enum Kind : int32_t { FLOATS, BYTES, DOTS, ROWS };
 
-struct Matrix {  // rows x columns, in panels; offsets into the payload until `bind` adds its address
+struct
+    Matrix {  // rows x columns, in panels; offsets into the payload until `bind` adds its address
   Kind kind = FLOATS;
   int64_t rows = 0, columns = 0, panels = 0;
   int64_t weights_at = -1, scale_at = -1, bias_at = -1;
@@ -596,7 +604,7 @@ constexpr int64_t SCREEN_FROM = 1 << 16;
 struct Plan {
   Shape shape;
   Matrix head, screen;
-  Vector bound;      // for each row of `screen`: how far it may be from the head's, per unit of input
+  Vector bound;  // for each row of `screen`: how far it may be from the head's, per unit of input
   Vector embedding;  // (V, C), only where the head is not tied to it
   Vector positions;
   std::vector<Layer> layers;
@@ -739,7 +747,8 @@ class Writer {
   void flush() {
     sums_.push_back(checksum(chunk_.data(), fill_, sums_.size()));
     if (std::fwrite(chunk_.data(), 1, size_t(fill_), file_) != size_t(fill_))
-      refuse(MACHINE, "the packed weights can't be written: %s; make room there", std::strerror(errno));
+      refuse(MACHINE, "the packed weights can't be written: %s; make room there",
+             std::strerror(errno));
     fill_ = 0;
   }
   FILE* file_;
@@ -796,13 +805,15 @@ void quantise_panel(const float* in, int64_t columns, Kind kind, char* out, floa
       if (kind == BYTES)
         reinterpret_cast<int8_t*>(out)[k * PANEL + j] = int8_t(q);
       else
-        reinterpret_cast<uint8_t*>(out)[(k / 4 * PANEL + j) * 4 + k % 4] = uint8_t(int32_t(q) + 128);
+        reinterpret_cast<uint8_t*>(out)[(k / 4 * PANEL + j) * 4 + k % 4] =
+            uint8_t(int32_t(q) + 128);
     }
 }
 
 // How far the screen's score of each row may be from the head's for an input of length 1: the
 // rounding of the weights (Cauchy-Schwarz), and that of both sums in float32 (Higham 2002, 3.1).
-double bound_panel(const float* in, const int8_t* q, const float* scale, int64_t columns, float* bound) {
+double bound_panel(const float* in, const int8_t* q, const float* scale, int64_t columns,
+                   float* bound) {
   double error[PANEL] = {}, norm[PANEL] = {}, rounded[PANEL] = {}, longest = 0;
   for (int64_t k = 0; k < columns; ++k)
     for (int64_t j = 0; j < PANEL; ++j) {
@@ -839,8 +850,10 @@ class Packer {
   // Returns the length of the longest row, where there are bounds to be made.
   double matrix(const Matrix& m, const Tensor& w, const Tensor* bias, const Vector* bound) {
     check_tensor(w, m.rows, m.columns);
-    const int64_t rows = m.panels * PANEL, batch = std::max<int64_t>(1, (int64_t(16) << 20) / m.panel_bytes());
-    std::vector<float> scale(static_cast<size_t>(rows)), bounds(static_cast<size_t>(bound ? rows : 0));
+    const int64_t rows = m.panels * PANEL,
+                  batch = std::max<int64_t>(1, (int64_t(16) << 20) / m.panel_bytes());
+    std::vector<float> scale(static_cast<size_t>(rows)),
+        bounds(static_cast<size_t>(bound ? rows : 0));
     const int64_t n_gathered = m.kind == ROWS ? m.panel_bytes() / 4 : PANEL * m.columns;
     std::vector<float> gathered(size_t(n_gathered * pool_.size()));
     std::vector<char> out(size_t(std::min(batch, m.panels) * m.panel_bytes()));
@@ -855,17 +868,22 @@ class Packer {
         for (int64_t i = own.begin; i < own.end; ++i) {
           const int64_t row = (first + i) * PANEL;
           char* packed = out.data() + i * m.panel_bytes();
-          if (m.kind == ROWS) copy_rows(w, row, m.row_bytes() / 4, panel);
-          else gather(w, row, panel);
+          if (m.kind == ROWS)
+            copy_rows(w, row, m.row_bytes() / 4, panel);
+          else
+            gather(w, row, panel);
           float sum = 0;
           for (int64_t k = 0; k < n_gathered; ++k) sum += panel[k] * 0.0f;
           if (sum != 0) finite = false;  // 0 times infinity or NaN
-          if (m.kind == FLOATS || m.kind == ROWS) std::memcpy(packed, panel, size_t(m.panel_bytes()));
-          else quantise_panel(panel, m.columns, m.kind, packed, scale.data() + row);
+          if (m.kind == FLOATS || m.kind == ROWS)
+            std::memcpy(packed, panel, size_t(m.panel_bytes()));
+          else
+            quantise_panel(panel, m.columns, m.kind, packed, scale.data() + row);
           if (bound)
-            longest[size_t(t)] = std::max(longest[size_t(t)],
-                bound_panel(panel, reinterpret_cast<int8_t*>(packed), scale.data() + row, m.columns,
-                            bounds.data() + row));
+            longest[size_t(t)] =
+                std::max(longest[size_t(t)],
+                         bound_panel(panel, reinterpret_cast<int8_t*>(packed), scale.data() + row,
+                                     m.columns, bounds.data() + row));
         }
       });
       if (!finite) check(std::numeric_limits<float>::quiet_NaN());
@@ -894,13 +912,15 @@ class Packer {
     writer_.write(values.data(), int64_t(values.size()) * 4);
   }
   static void check(float x) {
-    if (!std::isfinite(x)) refuse(VALUE, "the weights hold NaN or infinity; take another checkpoint");
+    if (!std::isfinite(x))
+      refuse(VALUE, "the weights hold NaN or infinity; take another checkpoint");
   }
   Writer& writer_;
   Pool& pool_;
 };
 
-void pack(const char* path, const Shape& shape, const Tensor* tensors, int64_t n_tensors, int n_threads) {
+void pack(const char* path, const Shape& shape, const Tensor* tensors, int64_t n_tensors,
+          int n_threads) {
   check_shape(shape, VALUE);
   Plan plan(shape);
   const int64_t expected = 2 + 12 * shape.n_layer + 2 + (shape.tied ? 0 : 1);
@@ -952,7 +972,7 @@ void pack(const char* path, const Shape& shape, const Tensor* tensors, int64_t n
     refuse(MACHINE, "%.200s can't be written: %s; make room there", path, std::strerror(errno));
 }
 
-// ----------------------------------------------------------------------------------- opened weights
+// ---------------------------------------------------------------------------------- opened weights
 
 int64_t seek_end(FILE* file) {
 #if defined(_WIN32)
@@ -1044,43 +1064,45 @@ template <int M, class W>
 void multiply(const char* panel, int64_t n_k, const Input& in, int64_t k0, int64_t m0, float* sums,
               int64_t stride, bool first, const char* ahead, int64_t ahead_step) {
   Floats sum[M][PARTS];
-  UNROLL for (int m = 0; m < M; ++m) UNROLL for (int r = 0; r < PARTS; ++r)
-    sum[m][r] = first ? splat(0.0f) : load(sums + m * stride + r * LANES);
+  UNROLLED_FOR (int m = 0; m < M; ++m)
+    UNROLLED_FOR (int r = 0; r < PARTS; ++r)
+      sum[m][r] = first ? splat(0.0f) : load(sums + m * stride + r * LANES);
   const W* w = reinterpret_cast<const W*>(panel) + k0 * PANEL;
   const float* x = in.floats + m0 * in.stride + k0;
   for (int64_t k = 0; k < n_k; ++k, w += PANEL, ahead += ahead_step) {
-    UNROLL for (int i = 0; i < int(PANEL * sizeof(W) + 63) / 64; ++i) prefetch(ahead + 64 * i);
+    UNROLLED_FOR (int i = 0; i < int(PANEL * sizeof(W) + 63) / 64; ++i) prefetch(ahead + 64 * i);
     Floats q[PARTS];
-    UNROLL for (int r = 0; r < PARTS; ++r) q[r] = load(w + r * LANES);
-    UNROLL for (int m = 0; m < M; ++m) {
+    UNROLLED_FOR (int r = 0; r < PARTS; ++r) q[r] = load(w + r * LANES);
+    UNROLLED_FOR (int m = 0; m < M; ++m) {
       const Floats v = splat(x[m * in.stride + k]);
-      UNROLL for (int r = 0; r < PARTS; ++r) sum[m][r] = fma(q[r], v, sum[m][r]);
+      UNROLLED_FOR (int r = 0; r < PARTS; ++r) sum[m][r] = fma(q[r], v, sum[m][r]);
     }
   }
-  UNROLL for (int m = 0; m < M; ++m) UNROLL for (int r = 0; r < PARTS; ++r)
-    store(sums + m * stride + r * LANES, sum[m][r]);
+  UNROLLED_FOR (int m = 0; m < M; ++m)
+    UNROLLED_FOR (int r = 0; r < PARTS; ++r) store(sums + m * stride + r * LANES, sum[m][r]);
 }
 
 // The same in whole numbers, four columns at a time; sums hold int32 until `finish`.
 template <int M>
-void multiply_dots(const char* panel, int64_t n_k, const Input& in, int64_t k0, int64_t m0, float* sums,
-                   int64_t stride, bool first, const char* ahead, int64_t ahead_step) {
+void multiply_dots(const char* panel, int64_t n_k, const Input& in, int64_t k0, int64_t m0,
+                   float* sums, int64_t stride, bool first, const char* ahead, int64_t ahead_step) {
   Ints sum[M][PARTS];
-  UNROLL for (int m = 0; m < M; ++m) UNROLL for (int r = 0; r < PARTS; ++r)
-    sum[m][r] = first ? splat(int32_t(0)) : load_as<Ints>(sums + m * stride + r * LANES);
+  UNROLLED_FOR (int m = 0; m < M; ++m)
+    UNROLLED_FOR (int r = 0; r < PARTS; ++r)
+      sum[m][r] = first ? splat(int32_t(0)) : load_as<Ints>(sums + m * stride + r * LANES);
   const uint8_t* w = reinterpret_cast<const uint8_t*>(panel) + k0 * PANEL;
   const int8_t* x = in.bytes + m0 * in.byte_stride + k0;
   for (int64_t k = 0; k < n_k; k += 4, w += 4 * PANEL, ahead += 4 * ahead_step) {
-    UNROLL for (int i = 0; i < int(4 * PANEL + 63) / 64; ++i) prefetch(ahead + 64 * i);
-    UNROLL for (int m = 0; m < M; ++m) {
+    UNROLLED_FOR (int i = 0; i < int(4 * PANEL + 63) / 64; ++i) prefetch(ahead + 64 * i);
+    UNROLLED_FOR (int m = 0; m < M; ++m) {
       int32_t four;
       std::memcpy(&four, x + m * in.byte_stride + k, 4);
       const Ints v = splat(four);
-      UNROLL for (int r = 0; r < PARTS; ++r) sum[m][r] = dot4(sum[m][r], w + 4 * r * LANES, v);
+      UNROLLED_FOR (int r = 0; r < PARTS; ++r) sum[m][r] = dot4(sum[m][r], w + 4 * r * LANES, v);
     }
   }
-  UNROLL for (int m = 0; m < M; ++m) UNROLL for (int r = 0; r < PARTS; ++r)
-    store(sums + m * stride + r * LANES, sum[m][r]);
+  UNROLLED_FOR (int m = 0; m < M; ++m)
+    UNROLLED_FOR (int r = 0; r < PARTS; ++r) store(sums + m * stride + r * LANES, sum[m][r]);
 }
 
 // M scores of each of PARTS rows of a ROWS matrix. Activations are 0 in their padding.
@@ -1088,22 +1110,26 @@ template <int M>
 void multiply_rows(const char* rows, int64_t row_bytes, const Input& in, int64_t m0, float* y,
                    int64_t stride, const char* ahead, int64_t ahead_step) {
   Floats sum[M][PARTS];
-  UNROLL for (int m = 0; m < M; ++m) UNROLL for (int r = 0; r < PARTS; ++r) sum[m][r] = splat(0.0f);
+  UNROLLED_FOR (int m = 0; m < M; ++m)
+    UNROLLED_FOR (int r = 0; r < PARTS; ++r) sum[m][r] = splat(0.0f);
   const float* x = in.floats + m0 * in.stride;
   for (int64_t k = 0; k < row_bytes / 4; k += LANES, ahead += ahead_step) {
-    UNROLL for (int i = 0; i < int(PARTS * sizeof(Floats) + 63) / 64; ++i) prefetch(ahead + 64 * i);
+    UNROLLED_FOR (int i = 0; i < int(PARTS * sizeof(Floats) + 63) / 64; ++i)
+      prefetch(ahead + 64 * i);
     Floats q[PARTS];
-    UNROLL for (int r = 0; r < PARTS; ++r) q[r] = load(reinterpret_cast<const float*>(rows + r * row_bytes) + k);
-    UNROLL for (int m = 0; m < M; ++m) {
+    UNROLLED_FOR (int r = 0; r < PARTS; ++r)
+      q[r] = load(reinterpret_cast<const float*>(rows + r * row_bytes) + k);
+    UNROLLED_FOR (int m = 0; m < M; ++m) {
       const Floats v = load(x + m * in.stride + k);
-      UNROLL for (int r = 0; r < PARTS; ++r) sum[m][r] = fma(q[r], v, sum[m][r]);
+      UNROLLED_FOR (int r = 0; r < PARTS; ++r) sum[m][r] = fma(q[r], v, sum[m][r]);
     }
   }
-  UNROLL for (int m = 0; m < M; ++m) UNROLL for (int r = 0; r < PARTS; ++r)
-    y[m * stride + r] = total_of_row(sum[m][r]);
+  UNROLLED_FOR (int m = 0; m < M; ++m)
+    UNROLLED_FOR (int r = 0; r < PARTS; ++r) y[m * stride + r] = total_of_row(sum[m][r]);
 }
 
-using MultiplyRows = void (*)(const char*, int64_t, const Input&, int64_t, float*, int64_t, const char*, int64_t);
+using MultiplyRows = void (*)(const char*, int64_t, const Input&, int64_t, float*, int64_t,
+                              const char*, int64_t);
 
 MultiplyRows multiply_rows_for(int64_t rows) {
   switch (std::min<int64_t>(rows, MAX_ROWS)) {
@@ -1118,26 +1144,29 @@ MultiplyRows multiply_rows_for(int64_t rows) {
   }
 }
 
-// The scores of a ROWS matrix for the panels `own`; each block of rows of x fetches its share of the
-// next rows of weights.
-void score_rows(const Matrix& w, const Input& in, int64_t n_rows, float* y, int64_t stride, Range own) {
+// The scores of a ROWS matrix for the panels `own`; each block of rows of x fetches its share of
+// the next rows of weights.
+void score_rows(const Matrix& w, const Input& in, int64_t n_rows, float* y, int64_t stride,
+                Range own) {
   const int64_t n_blocks = (n_rows + MAX_ROWS - 1) / MAX_ROWS, group = PARTS * w.row_bytes();
   for (int64_t row = own.begin * PANEL; row < own.end * PANEL; row += PARTS)
     for (int64_t b = 0; b < n_blocks; ++b) {
       const Range rows = share(n_rows, int(b), int(n_blocks));
       const char* at = w.weights + row * w.row_bytes();
-      multiply_rows_for(rows.end - rows.begin)(at, w.row_bytes(), in, rows.begin, y + rows.begin * stride + row,
-                                               stride, at + group + b * group / n_blocks,
-                                               int64_t(PARTS * sizeof(Floats)) / n_blocks);
+      multiply_rows_for(rows.end - rows.begin)(
+          at, w.row_bytes(), in, rows.begin, y + rows.begin * stride + row, stride,
+          at + group + b * group / n_blocks, int64_t(PARTS * sizeof(Floats)) / n_blocks);
     }
 }
 
-using Multiply = void (*)(const char*, int64_t, const Input&, int64_t, int64_t, float*, int64_t, bool,
-                          const char*, int64_t);
+using Multiply = void (*)(const char*, int64_t, const Input&, int64_t, int64_t, float*, int64_t,
+                          bool, const char*, int64_t);
 
 template <int M>
 Multiply multiply_for(Kind kind) {
-  return kind == FLOATS ? &multiply<M, float> : kind == BYTES ? &multiply<M, int8_t> : &multiply_dots<M>;
+  return kind == FLOATS  ? &multiply<M, float>
+         : kind == BYTES ? &multiply<M, int8_t>
+                         : &multiply_dots<M>;
 }
 Multiply multiply_for(Kind kind, int64_t rows) {
   switch (std::min<int64_t>(rows, MAX_ROWS)) {
@@ -1153,7 +1182,8 @@ Multiply multiply_for(Kind kind, int64_t rows) {
 }
 
 // Turn the sums of a panel into results: scales and bias.
-void finish(const Matrix& w, const Input& in, int64_t panel, int64_t n_rows, float* y, int64_t stride) {
+void finish(const Matrix& w, const Input& in, int64_t panel, int64_t n_rows, float* y,
+            int64_t stride) {
   const int64_t at = panel * PANEL;
   for (int64_t m = 0; m < n_rows; ++m)
     for (int64_t r = 0; r < PANEL; r += LANES) {
@@ -1216,8 +1246,10 @@ void read_row(const Matrix& w, int64_t row, float* out) {
   const char* panel = w.weights + row / PANEL * w.panel_bytes();
   const int64_t j = row % PANEL;
   for (int64_t k = 0; k < w.columns; ++k) {
-    if (w.kind == BYTES) out[k] = float(reinterpret_cast<const int8_t*>(panel)[k * PANEL + j]) * w.scale[row];
-    else out[k] = float(int(uint8_t(panel[(k / 4 * PANEL + j) * 4 + k % 4])) - 128) * w.scale[row];
+    if (w.kind == BYTES)
+      out[k] = float(reinterpret_cast<const int8_t*>(panel)[k * PANEL + j]) * w.scale[row];
+    else
+      out[k] = float(int(uint8_t(panel[(k / 4 * PANEL + j) * 4 + k % 4])) - 128) * w.scale[row];
   }
 }
 
@@ -1229,7 +1261,8 @@ constexpr int64_t BLOCK = 16;
 
 struct Heads {
   int64_t n, dim, value_dim;  // value_dim: padded
-  explicit Heads(const Shape& s) : n(s.n_head), dim(s.n_embd / s.n_head), value_dim(padded(dim, LANES)) {}
+  explicit Heads(const Shape& s)
+      : n(s.n_head), dim(s.n_embd / s.n_head), value_dim(padded(dim, LANES)) {}
   int64_t head_floats() const { return BLOCK * (dim + value_dim); }
   int64_t block_floats() const { return n * head_floats(); }
 };
@@ -1256,20 +1289,22 @@ void attend(const Heads& heads, const float* cache, const float* query, int64_t 
       keys[r] = cache + one / per_block * block_floats + one % per_block * LANES;
     }
     Floats sum[Q][PARTS];
-    UNROLL for (int j = 0; j < Q; ++j) UNROLL for (int r = 0; r < PARTS; ++r) sum[j][r] = splat(0.0f);
+    UNROLLED_FOR (int j = 0; j < Q; ++j)
+      UNROLLED_FOR (int r = 0; r < PARTS; ++r) sum[j][r] = splat(0.0f);
     for (int64_t d = 0; d < dim; ++d) {
       Floats key[PARTS];
-      UNROLL for (int r = 0; r < PARTS; ++r) {
+      UNROLLED_FOR (int r = 0; r < PARTS; ++r) {
         key[r] = load(keys[r] + d * BLOCK);
         if (Q == 1) prefetch(reinterpret_cast<const char*>(keys[r] + (dim + d) * BLOCK));  // values
       }
-      UNROLL for (int j = 0; j < Q; ++j) {
+      UNROLLED_FOR (int j = 0; j < Q; ++j) {
         const Floats v = splat(query[j * query_stride + d]);
-        UNROLL for (int r = 0; r < PARTS; ++r) sum[j][r] = fma(v, key[r], sum[j][r]);
+        UNROLLED_FOR (int r = 0; r < PARTS; ++r) sum[j][r] = fma(v, key[r], sum[j][r]);
       }
     }
-    UNROLL for (int j = 0; j < Q; ++j) UNROLL for (int r = 0; r < PARTS; ++r)
-      store(scores + j * scores_stride + (g + r) * LANES, sum[j][r] * scale);
+    UNROLLED_FOR (int j = 0; j < Q; ++j)
+      UNROLLED_FOR (int r = 0; r < PARTS; ++r)
+        store(scores + j * scores_stride + (g + r) * LANES, sum[j][r] * scale);
   }
   float share_of[Q];
   for (int j = 0; j < Q; ++j) {
@@ -1291,24 +1326,29 @@ void attend(const Heads& heads, const float* cache, const float* query, int64_t 
   for (int64_t d = 0; d < dim; d += PARTS * LANES) {
     const int64_t n_parts = std::min<int64_t>(PARTS, (dim - d + LANES - 1) / LANES);
     Floats sum[Q][PARTS];
-    UNROLL for (int j = 0; j < Q; ++j) UNROLL for (int r = 0; r < PARTS; ++r) sum[j][r] = splat(0.0f);
+    UNROLLED_FOR (int j = 0; j < Q; ++j)
+      UNROLLED_FOR (int r = 0; r < PARTS; ++r) sum[j][r] = splat(0.0f);
     const auto add = [&](auto parts) {
       constexpr int R = decltype(parts)::value;
       for (int64_t first = 0; first < n; first += BLOCK) {
         const float* v = values + first / BLOCK * block_floats + d;
         const int64_t end = std::min(BLOCK, n - first);
         for (int64_t i = 0; i < end; ++i, v += heads.value_dim)
-          UNROLL for (int r = 0; r < R; ++r) {
+          UNROLLED_FOR (int r = 0; r < R; ++r) {
             const Floats value = load(v + r * LANES);
-            UNROLL for (int j = 0; j < Q; ++j)
+            UNROLLED_FOR (int j = 0; j < Q; ++j)
               sum[j][r] = fma(splat(scores[j * scores_stride + first + i]), value, sum[j][r]);
           }
       }
     };
-    if (n_parts == 1) add(std::integral_constant<int, 1>());
-    else if (n_parts == 2) add(std::integral_constant<int, 2>());
-    else if (n_parts == 3) add(std::integral_constant<int, 3>());
-    else add(std::integral_constant<int, 4>());
+    if (n_parts == 1)
+      add(std::integral_constant<int, 1>());
+    else if (n_parts == 2)
+      add(std::integral_constant<int, 2>());
+    else if (n_parts == 3)
+      add(std::integral_constant<int, 3>());
+    else
+      add(std::integral_constant<int, 4>());
     for (int j = 0; j < Q; ++j) {
       float result[PARTS * LANES];
       for (int r = 0; r < PARTS; ++r) store(result + r * LANES, sum[j][r] * splat(share_of[j]));
@@ -1326,8 +1366,8 @@ double philox(uint64_t seed, uint64_t sample_index, uint64_t index) {
   for (int round = 0; round < 10; ++round) {
     const unsigned __int128 a = (unsigned __int128)0xD2E7470EE14C6C93u * x[0];
     const unsigned __int128 b = (unsigned __int128)0xCA5A826395121157u * x[2];
-    const uint64_t next[4] = {uint64_t(b >> 64) ^ x[1] ^ k0, uint64_t(b), uint64_t(a >> 64) ^ x[3] ^ k1,
-                              uint64_t(a)};
+    const uint64_t next[4] = {uint64_t(b >> 64) ^ x[1] ^ k0, uint64_t(b),
+                              uint64_t(a >> 64) ^ x[3] ^ k1, uint64_t(a)};
     std::memcpy(x, next, sizeof x);
     k0 += 0x9E3779B97F4A7C15u, k1 += 0xBB67AE8584CAA73Bu;
   }
@@ -1340,8 +1380,8 @@ INLINE double exp_below(double x) {
   const double shifted = x * 1.4426950408889634 + 0x1.8p52, n = shifted - 0x1.8p52;
   const double r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
   double p = 1.0 / 6227020800;
-  for (double c : {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
-                   1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 1.0 / 2, 1.0, 1.0})
+  for (double c : {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
+                   1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 1.0 / 2, 1.0, 1.0})
     p = p * r + c;
   uint64_t bits;  // n stands in the low bits of `shifted`
   std::memcpy(&bits, &shifted, 8);
@@ -1392,12 +1432,14 @@ class Sampler {
   }
 
   // Returns -1 where the scores are no numbers. `seen` marks ids, or is null without a penalty.
-  int64_t next_id(const float* logits, int64_t v, const Draws& settings, const uint8_t* seen, double u) {
+  int64_t next_id(const float* logits, int64_t v, const Draws& settings, const uint8_t* seen,
+                  double u) {
     double* p = scores_.data();
     for (int64_t i = 0; i < v; ++i) p[i] = logits[i];
     if (seen)
       for (int64_t i = 0; i < v; ++i)
-        if (seen[i]) p[i] = p[i] < 0 ? p[i] * settings.repetition_penalty : p[i] / settings.repetition_penalty;
+        if (seen[i])
+          p[i] = p[i] < 0 ? p[i] * settings.repetition_penalty : p[i] / settings.repetition_penalty;
     int64_t best = 0;
     for (int64_t i = 0; i < v; ++i) {
       if (std::isnan(p[i])) return -1;
@@ -1429,12 +1471,13 @@ class Sampler {
   }
   void keep_top(double* p, int64_t v, int64_t k) {
     std::copy(p, p + v, spare_.begin());
-    std::nth_element(spare_.begin(), spare_.begin() + (k - 1), spare_.begin() + v, std::greater<double>());
+    std::nth_element(spare_.begin(), spare_.begin() + (k - 1), spare_.begin() + v,
+                     std::greater<double>());
     const double least = spare_[size_t(k - 1)];
     for (int64_t i = 0; i < v; ++i)
       if (p[i] < least) p[i] = -std::numeric_limits<double>::infinity();
   }
-  // Zero what comes after the most likely ids whose mass is top_p. Only as many are sorted as needed.
+  // Zero what comes after the most likely ids whose mass is top_p. It sorts no more than it needs.
   void keep_mass(double* p, int64_t v, double top_p) {
     int64_t n = 0;
     for (int64_t i = 0; i < v; ++i) {
@@ -1449,7 +1492,8 @@ class Sampler {
     int64_t done = 0;
     for (int64_t batch = 256; done < n && mass < top_p + 1e-9; batch *= 4) {
       const int64_t end = std::min(n, done + batch);
-      if (end < n) std::nth_element(order_.begin() + done, order_.begin() + end, order_.begin() + n, likelier);
+      if (end < n)
+        std::nth_element(order_.begin() + done, order_.begin() + end, order_.begin() + n, likelier);
       std::sort(order_.begin() + done, order_.begin() + end, likelier);
       for (; done < end; ++done) {
         const int32_t id = order_[size_t(done)];
@@ -1489,8 +1533,13 @@ constexpr int64_t MOST_SCREENED = 1024;
 class Session {
  public:
   Session(const Model& model, int64_t n_slots, int n_threads)
-      : model_(model), plan_(model.plan), shape_(model.plan.shape), heads_(model.plan.shape),
-        n_slots_(n_slots), slots_(size_t(n_slots)), pool_(n_threads) {
+      : model_(model),
+        plan_(model.plan),
+        shape_(model.plan.shape),
+        heads_(model.plan.shape),
+        n_slots_(n_slots),
+        slots_(size_t(n_slots)),
+        pool_(n_threads) {
     const int64_t c = shape_.n_embd, t = n_threads;
     n_rows_ = std::max(n_slots, std::min(MAX_PASS, shape_.n_positions));
     width_ = padded(c, PANEL);
@@ -1544,7 +1593,8 @@ class Session {
       std::vector<int64_t> group;  // the others will be asked for next
       for (int64_t i = 0; i < n_slots_; ++i) {
         const Slot& one = slots_[size_t(i)];
-        if (one.has_hidden && !one.has_logits && one.call == slots_[size_t(slot)].call) group.push_back(i);
+        if (one.has_hidden && !one.has_logits && one.call == slots_[size_t(slot)].call)
+          group.push_back(i);
       }
       each_head(group.data(), int64_t(group.size()), [&](const int64_t* part, int64_t n) {
         compute_logits(n);
@@ -1587,8 +1637,10 @@ class Session {
       for (int64_t i : running) slots.push_back(draws.slots[i]);
       each_head(slots.data(), int64_t(slots.size()), [&](const int64_t* part, int64_t m) {
         const int64_t* who = running.data() + (part - slots.data());
-        if (greedily) greedy(m, drawn.data() + (part - slots.data()));
-        else sample(draws, who, m, uint64_t(count), seen, drawn.data() + (part - slots.data()));
+        if (greedily)
+          greedy(m, drawn.data() + (part - slots.data()));
+        else
+          sample(draws, who, m, uint64_t(count), seen, drawn.data() + (part - slots.data()));
       });
       std::vector<int64_t> going;
       std::vector<std::vector<int64_t>> fed;
@@ -1607,7 +1659,8 @@ class Session {
       std::vector<Feed> feeds;
       for (size_t j = 0; j < running.size(); ++j) {
         const int64_t slot = draws.slots[running[j]];
-        if (fed[j].size() != 1 || slots_[size_t(slot)].length == shape_.n_positions) truncate(slot, 0);
+        if (fed[j].size() != 1 || slots_[size_t(slot)].length == shape_.n_positions)
+          truncate(slot, 0);
         feeds.push_back({slot, int64_t(fed[j].size()), fed[j].data()});
       }
       if (!feeds.empty()) append(feeds, nullptr);
@@ -1647,7 +1700,8 @@ class Session {
     if (feed.n < 1) refuse(VALUE, "no ids are given; append at least one");
     const int64_t length = slots_[size_t(feed.slot)].length;
     if (feed.n > shape_.n_positions - length)
-      refuse(CONTEXT, "%lld tokens are more than this model's n_positions=%lld; give a shorter text",
+      refuse(CONTEXT,
+             "%lld tokens are more than this model's n_positions=%lld; give a shorter text",
              ll(length + feed.n), ll(shape_.n_positions));
     for (int64_t i = 0; i < feed.n; ++i)
       if (feed.ids[i] < 0 || feed.ids[i] >= shape_.vocab_size)
@@ -1657,8 +1711,9 @@ class Session {
   void check_draws(const Draws& d) const {
     check_slots(d.slots, d.n_slots);
     for (int64_t i = 0; i < d.n_slots; ++i) check_hidden(d.slots[i]);
-    const bool possible = d.n >= 1 && d.temperature >= 0 && d.top_p > 0 && d.top_p <= 1 && d.min_p >= 0 &&
-                          d.min_p <= 1 && d.repetition_penalty > 0 && d.top_k >= 0 && d.n_stop_ids >= 0;
+    const bool possible = d.n >= 1 && d.temperature >= 0 && d.top_p > 0 && d.top_p <= 1 &&
+                          d.min_p >= 0 && d.min_p <= 1 && d.repetition_penalty > 0 &&
+                          d.top_k >= 0 && d.n_stop_ids >= 0;
     if (!possible || (d.repetition_penalty != 1) != (d.seen != nullptr))
       refuse(VALUE, "a setting of decode is impossible; GenerationConfig says what is allowed");
   }
@@ -1696,7 +1751,8 @@ class Session {
     if (*out) {  // the last norm of every row, then the head
       pool_.run([&](int t) {
         const Range own = share(n_rows, t, pool_.size());
-        for (int64_t m = own.begin; m < own.end; ++m) last_norm(&x_[m * width_], &attended_[m * width_]);
+        for (int64_t m = own.begin; m < own.end; ++m)
+          last_norm(&x_[m * width_], &attended_[m * width_]);
       });
       for (int64_t first = 0; first < n_rows; first += HEAD_ROWS) {
         const int64_t n = std::min(HEAD_ROWS, n_rows - first);
@@ -1711,7 +1767,8 @@ class Session {
   }
 
   void last_norm(const float* x, float* out) const {
-    layer_norm(x, shape_.n_embd, plan_.ln_f_weight.data, plan_.ln_f_bias.data, shape_.layer_norm_epsilon, out);
+    layer_norm(x, shape_.n_embd, plan_.ln_f_weight.data, plan_.ln_f_bias.data,
+               shape_.layer_norm_epsilon, out);
   }
 
   // What thread t does of one pass; ends with the hidden states that slots keep.
@@ -1721,7 +1778,8 @@ class Session {
     pool_.barrier();
     for (int64_t i = 0; i < shape_.n_layer; ++i) {
       const Layer& layer = plan_.layers[size_t(i)];
-      Input in = prepare(layer.qkv, x_.get(), width_, n_rows, &layer.ln_1_weight, &layer.ln_1_bias, t);
+      Input in =
+          prepare(layer.qkv, x_.get(), width_, n_rows, &layer.ln_1_weight, &layer.ln_1_bias, t);
       matmul(layer.qkv, in, n_rows, qkv_.get(), qkv_width_, share(layer.qkv.panels, t, n_threads),
              [](int64_t, float*) {});
       pool_.barrier();
@@ -1743,7 +1801,8 @@ class Session {
     }
     for (size_t i = size_t(t); i < spans_.size(); i += size_t(n_threads)) {
       const Span& span = spans_[i];
-      if (span.is_last) last_norm(&x_[(span.row + span.n - 1) * width_], &hidden_[span.slot * width_]);
+      if (span.is_last)
+        last_norm(&x_[(span.row + span.n - 1) * width_], &hidden_[span.slot * width_]);
     }
   }
 
@@ -1751,10 +1810,13 @@ class Session {
     const Range own = share(n_rows, t, pool_.size());
     const int64_t c = shape_.n_embd;
     for (const Span& span : spans_)
-      for (int64_t i = std::max<int64_t>(0, own.begin - span.row); i < std::min(span.n, own.end - span.row); ++i) {
+      for (int64_t i = std::max<int64_t>(0, own.begin - span.row);
+           i < std::min(span.n, own.end - span.row); ++i) {
         float* x = &x_[(span.row + i) * width_];
-        if (plan_.embedding.data) std::memcpy(x, plan_.embedding.data + span.ids[i] * c, size_t(c) * 4);
-        else read_row(plan_.head, span.ids[i], x);
+        if (plan_.embedding.data)
+          std::memcpy(x, plan_.embedding.data + span.ids[i] * c, size_t(c) * 4);
+        else
+          read_row(plan_.head, span.ids[i], x);
         const float* p = plan_.positions.data + (span.position + i) * c;
         for (int64_t k = 0; k < c; ++k) x[k] += p[k];
       }
@@ -1762,8 +1824,8 @@ class Session {
 
   // Norm and round rows as a matrix wants its input. Each thread prepares a single row for itself;
   // more rows are shared, and a barrier waits for all.
-  Input prepare(const Matrix& w, const float* x, int64_t stride, int64_t n_rows, const Vector* weight,
-                const Vector* bias, int t) {
+  Input prepare(const Matrix& w, const float* x, int64_t stride, int64_t n_rows,
+                const Vector* weight, const Vector* bias, int t) {
     const bool alone = n_rows == 1;
     const int64_t at = alone ? n_rows_ + t : 0;
     const Range own = alone ? Range{0, 1} : share(n_rows, t, pool_.size());
@@ -1775,22 +1837,28 @@ class Session {
         row = normed;
       }
       if (w.kind == DOTS)
-        quantise(row, w.columns, &bytes_[(at + m) * byte_width_], &byte_scale_[at + m], &byte_sum_[at + m]);
+        quantise(row, w.columns, &bytes_[(at + m) * byte_width_], &byte_scale_[at + m],
+                 &byte_sum_[at + m]);
     }
     if (!alone && (weight || w.kind == DOTS)) pool_.barrier();
-    return {weight ? &normed_[at * width_] : x, weight ? width_ : stride, &bytes_[at * byte_width_],
-            byte_width_, &byte_scale_[at], &byte_sum_[at]};
+    return {weight ? &normed_[at * width_] : x,
+            weight ? width_ : stride,
+            &bytes_[at * byte_width_],
+            byte_width_,
+            &byte_scale_[at],
+            &byte_sum_[at]};
   }
 
   // A matrix whose result is added to the residual stream.
   void project(const Matrix& w, const Input& in, int64_t n_rows, int t) {
-    matmul(w, in, n_rows, added_.get(), width_, share(w.panels, t, pool_.size()), [&](int64_t at, float* y) {
-      for (int64_t m = 0; m < n_rows; ++m)
-        for (int64_t i = 0; i < PANEL; i += LANES) {
-          float* x = &x_[m * width_ + at + i];
-          store(x, load(x) + load(y + m * width_ + i));
-        }
-    });
+    matmul(w, in, n_rows, added_.get(), width_, share(w.panels, t, pool_.size()),
+           [&](int64_t at, float* y) {
+             for (int64_t m = 0; m < n_rows; ++m)
+               for (int64_t i = 0; i < PANEL; i += LANES) {
+                 float* x = &x_[m * width_ + at + i];
+                 store(x, load(x) + load(y + m * width_ + i));
+               }
+           });
   }
 
   void attention(int64_t layer, int t) {
@@ -1800,19 +1868,21 @@ class Session {
     for (int64_t item = own.begin; item < own.end; ++item) {
       const Span& span = spans_[size_t(item / heads_.n)];
       const int64_t head = item % heads_.n;
-      float* cache = &cache_[(span.slot * shape_.n_layer + layer) * n_blocks_ * heads_.block_floats()];
+      float* cache =
+          &cache_[(span.slot * shape_.n_layer + layer) * n_blocks_ * heads_.block_floats()];
       const float* q = &qkv_[span.row * qkv_width_] + head * dim;
       for (int64_t i = 0; i < span.n; ++i)
-        remember(heads_, cache, head, span.position + i, q + i * qkv_width_ + c, q + i * qkv_width_ + 2 * c);
+        remember(heads_, cache, head, span.position + i, q + i * qkv_width_ + c,
+                 q + i * qkv_width_ + 2 * c);
       cache += head * heads_.head_floats();
       float* out = &attended_[span.row * width_] + head * dim;
       int64_t i = 0;
       for (; i + MAX_QUERIES <= span.n; i += MAX_QUERIES)
-        attend<MAX_QUERIES>(heads_, cache, q + i * qkv_width_, qkv_width_, span.position + i + 1, scores,
-                            scores_width_, out + i * width_, width_);
+        attend<MAX_QUERIES>(heads_, cache, q + i * qkv_width_, qkv_width_, span.position + i + 1,
+                            scores, scores_width_, out + i * width_, width_);
       for (; i < span.n; ++i)
-        attend<1>(heads_, cache, q + i * qkv_width_, qkv_width_, span.position + i + 1, scores, scores_width_,
-                  out + i * width_, width_);
+        attend<1>(heads_, cache, q + i * qkv_width_, qkv_width_, span.position + i + 1, scores,
+                  scores_width_, out + i * width_, width_);
     }
   }
 
@@ -1832,8 +1902,10 @@ class Session {
   void head(const Matrix& w, int64_t n, int t) {
     const Input in = prepare(w, head_in_.get(), width_, n, nullptr, nullptr, t);
     const Range own = share(w.panels, t, pool_.size());
-    if (w.kind == ROWS) score_rows(w, in, n, head_out_.get(), head_width_, own);
-    else matmul(w, in, n, head_out_.get(), head_width_, own, [](int64_t, float*) {});
+    if (w.kind == ROWS)
+      score_rows(w, in, n, head_out_.get(), head_width_, own);
+    else
+      matmul(w, in, n, head_out_.get(), head_width_, own, [](int64_t, float*) {});
   }
 
   void compute_logits(int64_t n) {
@@ -1843,7 +1915,8 @@ class Session {
   // Ids whose scores thread t computes.
   Range own_ids(int t) const {
     const Range panels = share(plan_.head.panels, t, pool_.size());
-    return {std::min(panels.begin * PANEL, shape_.vocab_size), std::min(panels.end * PANEL, shape_.vocab_size)};
+    return {std::min(panels.begin * PANEL, shape_.vocab_size),
+            std::min(panels.end * PANEL, shape_.vocab_size)};
   }
 
   // Whether the screen pays, and its bounds hold, for the n rows of head_in_; sets reach_.
@@ -1890,11 +1963,10 @@ class Session {
             best.value = value, best.id = id;
         };
         if (screened)
-          each_candidate(m, ids, lower_bound(m),
-                         [&](int64_t i) {
-                           offer(i, dot_row(plan_.head, i, &head_in_[m * width_]));
-                           ++best.n_candidates;
-                         });
+          each_candidate(m, ids, lower_bound(m), [&](int64_t i) {
+            offer(i, dot_row(plan_.head, i, &head_in_[m * width_]));
+            ++best.n_candidates;
+          });
         else
           for (int64_t i = ids.begin; i < ids.end; ++i) offer(i, y[i]);
       }
@@ -1906,7 +1978,9 @@ class Session {
         const Best& one = best_[size_t(t * HEAD_ROWS + m)];
         n_candidates += one.n_candidates;
         if (one.id < 0) continue;
-        if (best.id < 0 || one.value > best.value || (std::isnan(one.value) && !std::isnan(best.value))) best = one;
+        if (best.id < 0 || one.value > best.value ||
+            (std::isnan(one.value) && !std::isnan(best.value)))
+          best = one;
       }
       out[m] = best.id;
     }
@@ -1936,7 +2010,8 @@ class Session {
 
   float lower_bound(int64_t m) const {
     float lower = best_[size_t(m)].lower;
-    for (int t = 1; t < pool_.size(); ++t) lower = std::max(lower, best_[size_t(t * HEAD_ROWS + m)].lower);
+    for (int t = 1; t < pool_.size(); ++t)
+      lower = std::max(lower, best_[size_t(t * HEAD_ROWS + m)].lower);
     return lower;
   }
 
@@ -2006,19 +2081,27 @@ class Session {
   void sample(const Draws& draws, const int64_t* who, int64_t n, uint64_t count,
               const std::vector<uint8_t>& seen, int64_t* out) {
     const int64_t v = shape_.vocab_size;
-    const bool few = draws.top_k > 0 && draws.top_k <= std::min(MOST_SCREENED, v) && draws.repetition_penalty == 1;
-    if (few && draws.temperature > 0 && can_screen(n)) screen_top(n, draws.top_k);
-    else compute_logits(n);
+    const bool few = draws.top_k > 0 && draws.top_k <= std::min(MOST_SCREENED, v) &&
+                     draws.repetition_penalty == 1;
+    if (few && draws.temperature > 0 && can_screen(n))
+      screen_top(n, draws.top_k);
+    else
+      compute_logits(n);
     pool_.run([&](int t) {
       for (int64_t m = t; m < n; m += pool_.size()) {
         const int64_t i = who[m];
-        const double u = draws.temperature == 0 ? 0 : philox(draws.seed, draws.sample_indices[i], draws.drawn[i] + count);
+        const double u = draws.temperature == 0
+                             ? 0
+                             : philox(draws.seed, draws.sample_indices[i], draws.drawn[i] + count);
         out[m] = samplers_[size_t(t)].next_id(&head_out_[m * head_width_], v, draws,
                                               draws.seen ? seen.data() + i * v : nullptr, u);
       }
     });
     for (int64_t m = 0; m < n; ++m)
-      if (out[m] < 0) refuse(DAMAGED, "the model's logits are no numbers: its weights compute nothing; take another checkpoint");
+      if (out[m] < 0)
+        refuse(DAMAGED,
+               "the model's logits are no numbers: its weights compute nothing; take another "
+               "checkpoint");
   }
 
   // What a slot is fed after `id` was drawn: that id, or past the window the tail of its ids.
@@ -2039,8 +2122,10 @@ class Session {
   const Heads heads_;
   const int64_t n_slots_;
   std::vector<Slot> slots_;
-  int64_t n_rows_, width_, qkv_width_, inner_width_, head_width_, byte_width_, scores_width_, n_blocks_;
-  Array<float> x_, normed_, attended_, added_, qkv_, inner_, scores_, hidden_, head_in_, head_out_, logits_, cache_;
+  int64_t n_rows_, width_, qkv_width_, inner_width_, head_width_, byte_width_, scores_width_,
+      n_blocks_;
+  Array<float> x_, normed_, attended_, added_, qkv_, inner_, scores_, hidden_, head_in_, head_out_,
+      logits_, cache_;
   Array<int8_t> bytes_;
   Array<float> byte_scale_;
   Array<int32_t> byte_sum_, ids_;
@@ -2072,9 +2157,11 @@ int32_t guarded(const F& f) noexcept {
   } catch (const Refused& error) {
     return failed(error.code, error.text.c_str());
   } catch (const std::bad_alloc&) {
-    return failed(MACHINE, "too little memory for the native engine; take fewer slots or a smaller model");
+    return failed(MACHINE,
+                  "too little memory for the native engine; take fewer slots or a smaller model");
   } catch (const std::length_error&) {
-    return failed(MACHINE, "too little memory for the native engine; take fewer slots or a smaller model");
+    return failed(MACHINE,
+                  "too little memory for the native engine; take fewer slots or a smaller model");
   } catch (const std::system_error& error) {
     return failed(MACHINE, error.what());  // no thread to be had
   } catch (const std::exception& error) {
@@ -2117,8 +2204,9 @@ bool cpu_supports(const char* isa) {
   if (name == "portable") return true;
 #if defined(__x86_64__) || defined(__i386__)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq");
   if (name == "avx2") return avx2;
   if (name == "avx512") return avx512;
   if (name == "vnni") return avx512 && __builtin_cpu_supports("avx512vnni");
@@ -2133,8 +2221,8 @@ EXPORT int32_t tinygpt_panel() { return int32_t(PANEL); }
 EXPORT int32_t tinygpt_supports(const char* isa) { return isa && cpu_supports(isa); }
 EXPORT const char* tinygpt_error() { return last_error; }
 
-EXPORT int32_t tinygpt_pack(const char* path, const Shape* shape, const Tensor* tensors, int64_t n_tensors,
-                            int32_t n_threads) {
+EXPORT int32_t tinygpt_pack(const char* path, const Shape* shape, const Tensor* tensors,
+                            int64_t n_tensors, int32_t n_threads) {
   return guarded([&] {
     check_pointers({path, shape, tensors});
     check_threads(n_threads);
@@ -2159,11 +2247,13 @@ EXPORT int32_t tinygpt_shape(const Model* model, Shape* out) {
 
 EXPORT void tinygpt_close(Model* model) { delete model; }
 
-EXPORT int32_t tinygpt_session(const Model* model, int64_t n_slots, int64_t n_threads, Session** out) {
+EXPORT int32_t tinygpt_session(const Model* model, int64_t n_slots, int64_t n_threads,
+                               Session** out) {
   return guarded([&] {
     check_pointers({model, out});
     check_threads(n_threads);
-    if (n_slots < 1 || n_slots > 65536) refuse(VALUE, "%lld slots: 1 to 65536 are possible", ll(n_slots));
+    if (n_slots < 1 || n_slots > 65536)
+      refuse(VALUE, "%lld slots: 1 to 65536 are possible", ll(n_slots));
     *out = new Session(*model, n_slots, int(n_threads));
   });
 }
@@ -2193,7 +2283,8 @@ EXPORT int32_t tinygpt_step(Session* session, const int64_t* slots, const int64_
   return with(session, {slots, ids}, [&] { session->step(slots, ids, n); });
 }
 
-EXPORT int32_t tinygpt_verify(Session* session, int64_t slot, const int64_t* ids, int64_t n, float* out) {
+EXPORT int32_t tinygpt_verify(Session* session, int64_t slot, const int64_t* ids, int64_t n,
+                              float* out) {
   return with(session, {ids, out}, [&] { session->verify(slot, ids, n, out); });
 }
 

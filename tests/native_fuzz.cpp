@@ -12,16 +12,14 @@ namespace {
 
 std::mt19937_64 rng;
 
-int64_t draw(int64_t low, int64_t high) {
-  return low + int64_t(rng() % uint64_t(high - low + 1));
-}
+int64_t draw(int64_t low, int64_t high) { return low + int64_t(rng() % uint64_t(high - low + 1)); }
 
-#define REQUIRE(condition)                                                                  \
-  do {                                                                                      \
-    if (!(condition)) {                                                                     \
-      std::fprintf(stderr, "line %d: %s (%s)\n", __LINE__, #condition, tinygpt_error());    \
-      std::exit(1);                                                                         \
-    }                                                                                       \
+#define REQUIRE(condition)                                                               \
+  do {                                                                                   \
+    if (!(condition)) {                                                                  \
+      std::fprintf(stderr, "line %d: %s (%s)\n", __LINE__, #condition, tinygpt_error()); \
+      std::exit(1);                                                                      \
+    }                                                                                    \
   } while (0)
 
 struct Weights {
@@ -31,8 +29,10 @@ struct Weights {
   void add(int64_t rows, int64_t columns, bool transposed) {
     data.emplace_back(size_t(rows * columns));
     for (float& x : data.back()) x = float(int64_t(rng() % 2001) - 1000) / 1000.0f;
-    if (transposed) tensors.push_back({data.back().data(), rows, columns, 1, rows});
-    else tensors.push_back({data.back().data(), rows, columns, columns, 1});
+    if (transposed)
+      tensors.push_back({data.back().data(), rows, columns, 1, rows});
+    else
+      tensors.push_back({data.back().data(), rows, columns, columns, 1});
   }
 };
 
@@ -108,7 +108,8 @@ void try_decode(Session* session, const Shape& s, int64_t slot) {
   const uint64_t index = 3, drawn = rng() % 9;
   Draws d = {};
   d.n_slots = 1, d.n = n, d.slots = &slot, d.ids = ids.data(), d.n_ids = &n_ids;
-  d.temperature = double(draw(0, 3)) / 2, d.top_p = draw(0, 1) ? 1 : 0.6, d.min_p = draw(0, 1) ? 0 : 0.1;
+  d.temperature = double(draw(0, 3)) / 2, d.top_p = draw(0, 1) ? 1 : 0.6,
+  d.min_p = draw(0, 1) ? 0 : 0.1;
   d.repetition_penalty = draw(0, 1) ? 1 : 1.4;
   d.seen = d.repetition_penalty == 1 ? nullptr : seen.data();
   d.top_k = draw(0, 1) ? 0 : draw(1, s.vocab_size + 2);
@@ -131,9 +132,11 @@ void drive(const Model* model, const Shape& s, int threads) {
     std::vector<int64_t> empty, &own = known ? held[size_t(slot)] : empty;
     const int64_t room = s.n_positions - int64_t(own.size()), n = draw(0, room + 1);
     std::vector<int64_t> ids(size_t(n + 1));
-    for (int64_t& id : ids) id = draw(0, 40) ? draw(0, s.vocab_size - 1) : draw(-2, s.vocab_size + 1);
+    for (int64_t& id : ids)
+      id = draw(0, 40) ? draw(0, s.vocab_size - 1) : draw(-2, s.vocab_size + 1);
     bool good = known && n >= 1 && n <= room;
-    for (int64_t i = 0; i < n; ++i) good = good && ids[size_t(i)] >= 0 && ids[size_t(i)] < s.vocab_size;
+    for (int64_t i = 0; i < n; ++i)
+      good = good && ids[size_t(i)] >= 0 && ids[size_t(i)] < s.vocab_size;
     if (kind < 2) {
       REQUIRE((tinygpt_prefill(session, slot, ids.data(), n) == OK) == good);
       if (good) own.insert(own.end(), ids.begin(), ids.begin() + n);
@@ -144,7 +147,8 @@ void drive(const Model* model, const Shape& s, int threads) {
     } else if (kind == 3) {
       std::vector<int64_t> slots, new_ids;
       for (int64_t i = 0; i < n_slots; ++i)
-        if (int64_t(held[size_t(i)].size()) < s.n_positions) slots.push_back(i), new_ids.push_back(draw(0, s.vocab_size - 1));
+        if (int64_t(held[size_t(i)].size()) < s.n_positions)
+          slots.push_back(i), new_ids.push_back(draw(0, s.vocab_size - 1));
       if (slots.empty()) continue;
       REQUIRE(tinygpt_step(session, slots.data(), new_ids.data(), int64_t(slots.size())) == OK);
       for (size_t i = 0; i < slots.size(); ++i) held[size_t(slots[i])].push_back(new_ids[i]);
@@ -182,9 +186,11 @@ int main(int, char** argv) {
     const Shape shape = draw_shape();
     Weights weights = draw_weights(shape);
     const int threads = std::atoi(argv[4]);
-    REQUIRE(tinygpt_pack(path.c_str(), &shape, weights.tensors.data(), int64_t(weights.tensors.size()), threads) == OK);
+    REQUIRE(tinygpt_pack(path.c_str(), &shape, weights.tensors.data(),
+                         int64_t(weights.tensors.size()), threads) == OK);
     weights.tensors[size_t(draw(0, int64_t(weights.tensors.size()) - 1))].columns += 1;
-    REQUIRE(tinygpt_pack((path + ".wrong").c_str(), &shape, weights.tensors.data(), int64_t(weights.tensors.size()), 1) == VALUE);
+    REQUIRE(tinygpt_pack((path + ".wrong").c_str(), &shape, weights.tensors.data(),
+                         int64_t(weights.tensors.size()), 1) == VALUE);
     try_damaged(path);
     Model* model = nullptr;
     REQUIRE(tinygpt_open(path.c_str(), threads, &model) == OK);
