@@ -95,3 +95,21 @@ def test_a_new_model_begins_with_blocks_that_add_nothing(tiny_config) -> None:
         if not torch.equal(p, q)
     }
     assert changed == {n for n, _ in plain.named_parameters() if n.endswith("c_proj.weight")}
+
+
+@pytest.mark.parametrize("most", [0.0, 1e-3, 1.0, 1e9])
+def test_clipping_is_torchs(most, tiny_config) -> None:
+    model = new_model(tiny_config, 0)
+    learner = Learner(model, OptimConfig(grad_clip=most), pick_device("cpu"), SETTINGS)
+    generator = torch.Generator().manual_seed(0)
+    gradients = [torch.randn(p.shape, generator=generator) for p in model.parameters()]
+    for p, g in zip(model.parameters(), gradients, strict=True):
+        p.grad = g.clone()
+    norm = learner._clip()
+    found = [p.grad.clone() for p in model.parameters()]
+    for p, g in zip(model.parameters(), gradients, strict=True):
+        p.grad = g.clone()
+    expected = torch.nn.utils.clip_grad_norm_(model.parameters(), most or float("inf"))
+    assert norm == pytest.approx(float(expected), rel=1e-6)
+    for mine, p in zip(found, model.parameters(), strict=True):
+        assert torch.allclose(mine, p.grad, rtol=1e-5)

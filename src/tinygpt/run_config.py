@@ -148,7 +148,7 @@ class OptimConfig:
 
     optimizer: str = "muon"
     """muon: Muon for the matrices of the blocks, AdamW for the rest. adamw: AdamW for all."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 8e-3
     """AdamW's peak. Small models take large ones; fine-tuning distilgpt2 wants 5e-5."""
     matrix_learning_rate: float = 0.02
     """Muon's peak; it follows the same schedule."""
