@@ -26,11 +26,11 @@ from benchmarks.train_picture import draw
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / ".race" / "train"
-BUDGETS = (0.35, 0.5, 1.0)
+BUDGETS = (0.6, 0.7, 1.0)
 RATES = ("5e-4", "1e-3", "3e-3")
 LEVELS = ((1.898, "plain, block 64"), (1.836, "plain, block 128"))
 """Full held-out losses that the documented settings end at, and in whose time."""
-PILOT_STEPS = 40
+PILOT_STEPS = 150
 
 Row = dict[str, Any]
 
@@ -106,7 +106,7 @@ def run(race: Race, seeds: int, quick: bool) -> None:
     best = RATES[1]
     for seed in range(seeds):
         plain = race.peer("plain, block 64", seed, "plain", "--block-size", "64")
-        for minutes in (0.35, 1.0) if quick else BUDGETS:
+        for minutes in (0.6, 1.0) if quick else BUDGETS:
             race.tinygpt(f"tinygpt, {minutes:g} min", seed, minutes)
         rates = RATES if not seed and not quick else (best,)
         for rate in rates:

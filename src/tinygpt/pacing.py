@@ -15,7 +15,7 @@ __all__ = ["batch_for", "fastest", "thread_counts"]
 _TRIALS = 3  # of each thread count, the quickest counts
 _WORTH_IT = 1.03  # a smaller count must be so much faster than a larger one
 
-_FEW_TOKENS, _FEW_WINDOWS = 435_000, 4  # measured at 128 tokens a window (docs/decisions.md)
+_FEW_TOKENS, _FEW_WINDOWS = 220_000, 4  # of 128 tokens, where a step's fixed cost counts too
 _MOST_TOKENS_PER_STEP = 2**16
 
 
