@@ -62,7 +62,7 @@
 namespace {
 
 constexpr int32_t ABI = 1;
-constexpr int32_t LAYOUT = 1;  // of the packed file; packed_model.py has the same number
+constexpr int32_t LAYOUT = 2;  // of the packed file; packed_model.py has the same number
 
 // ---------------------------------------------------------------------------------------- refusals
 

@@ -35,7 +35,7 @@ __all__ = ["PRECISIONS", "PackedModel", "available_cpus", "open_packed"]
 PRECISIONS = ("exact", "int8", "int8-dynamic")
 """How the matrices are computed with: float32; weights rounded to 8 bits; activations too."""
 
-_LAYOUT = 1  # of the packed file; native/decode.cpp has the same number
+_LAYOUT = 2  # of the packed file; native/decode.cpp has the same number
 _KINDS = {  # of activation: the functions that decode.cpp computes, in its order
     **dict.fromkeys(
         ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"), 0
