@@ -8,11 +8,11 @@ from tinygpt.escape import visible
 from tinygpt.report.palette import style_rules
 from tinygpt.report.svg import element, line, text
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720.0, 400.0, 56.0, 532.0, 56.0, 350.0
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760.0, 400.0, 56.0, 532.0, 56.0, 350.0
 LOW, HIGH = 1.5, 2.7
 CURVES = (
     ("tinygpt, the time of block 64", "tinygpt"),
-    ("Trainer, the time of block 64", "transformers' Trainer"),
+    ("Trainer, the time of block 64", "HF Trainer"),
     ("plain, block 64", "those settings, 64"),
     ("plain, block 128", "those settings, 128"),
 )
