@@ -38,7 +38,7 @@ VERBS = (
 MOST_BYTES = 48 * 2**20
 """Of memory that a refusal may take."""
 MOST_S = 30.0
-"""A guard against hanging, on a busy machine too; `make torture` has the figure of a quiet one."""
+"""A guard against hanging, on a busy machine too; docs/trust.md has a measured figure."""
 
 
 @pytest.fixture(scope="module", autouse=True)
