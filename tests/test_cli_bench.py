@@ -80,6 +80,7 @@ def test_every_other_engine_is_measured_in_a_process_of_its_own(run, capsys, mon
         return SimpleNamespace(returncode=0, stdout=json.dumps(torch), stderr="")
 
     monkeypatch.setattr(bench.subprocess, "run", call)
+    monkeypatch.setenv("COLUMNS", "200")  # however long the speeds are, a row is one line
     native = {**torch, "speed": {**torch["speed"], "engine": "native", "precision": "exact"}}
     worse = {**torch["evaluation"], "bits_per_byte": torch["evaluation"]["bits_per_byte"] + 0.5}
     said: list[str] = []
