@@ -125,7 +125,7 @@ def trainer(corpus: str, out: Path, rate: float, max_steps: int, seed: int) -> N
                 row = ids[int(places) : int(places) + block_size]  # the model shifts by itself
                 yield {"input_ids": row, "labels": row}
 
-    class Watch(TrainerCallback):  # type: ignore[misc]
+    class Watch(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step % math.ceil(max_steps / N_EVALS) == 0:
                 scores.take(ours(), state.global_step * size * block_size)

@@ -38,22 +38,22 @@ Row = dict[str, Any]
 class Race:
     """Runs contenders that have not run yet and keeps what they left."""
 
-    def __init__(self, corpus: str) -> None:
-        PLACE.mkdir(parents=True, exist_ok=True)
-        self.corpus, self.file = corpus, PLACE / "rows.jsonl"
+    def __init__(self, corpus: str, place: Path) -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        self.corpus, self.place, self.file = corpus, place, place / "rows.jsonl"
         lines = self.file.read_text("utf-8").splitlines() if self.file.exists() else []
         self.rows: list[Row] = [json.loads(line) for line in lines]
 
     def tinygpt(self, name: str, seed: int, minutes: float) -> Row:
         """Run `tinygpt train` for some minutes."""
-        out = PLACE / "run"
+        out = self.place / "run"
         command = [sys.executable, "-m", "tinygpt", "train", "--corpus", self.corpus, "--quiet"]
         command += ["--minutes", f"{minutes:.4f}", "--seed", str(seed), "--out", str(out)]
         return self._once(name, seed, command, lambda: _of_run(out))
 
     def peer(self, name: str, seed: int, *arguments: str) -> Row:
         """Run one of train_peers."""
-        out = PLACE / "peer.json"
+        out = self.place / "peer.json"
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.train_peers", arguments[0]]
         command += [self.corpus, str(out), "--seed", str(seed), *arguments[1:]]
         return self._once(name, seed, command, lambda: json.loads(out.read_text("utf-8")))
@@ -62,13 +62,13 @@ class Race:
         for row in self.rows:
             if (row["name"], row["seed"]) == (name, seed):
                 return row
-        shutil.rmtree(PLACE / "run", ignore_errors=True)
+        shutil.rmtree(self.place / "run", ignore_errors=True)
         print(f"{name}, seed {seed} ...", end=" ", flush=True)
         load, began_s = os.getloadavg()[0], time.time()
         paths = os.pathsep.join([str(ROOT), str(ROOT / ".venv-race-train")])
         environment = os.environ | {"RACE_STARTED_S": str(began_s), "PYTHONPATH": paths}
         environment |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        log = PLACE / "log.txt"
+        log = self.place / "log.txt"
         with log.open("w") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
             _, status, usage = os.wait4(process.pid, 0)
@@ -219,12 +219,10 @@ def main() -> None:
     parser.add_argument("--corpus", default="tinyshakespeare")
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
-    global PLACE  # noqa: PLW0603 - a quick race keeps its own results
-    if given.quick:
-        PLACE = PLACE.with_name("train-quick")
+    place = PLACE.with_name("train-quick") if given.quick else PLACE
     if given.again or given.quick:
-        shutil.rmtree(PLACE, ignore_errors=True)
-    race = Race(given.corpus)
+        shutil.rmtree(place, ignore_errors=True)
+    race = Race(given.corpus, place)
     run(race, 1 if given.quick else given.seeds, given.quick)
     found, said = table(race.rows), "\n".join(f"- {line}" for line in ratios(race.rows))
     print(f"\n{found}\n\n{said}")

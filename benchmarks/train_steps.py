@@ -91,7 +91,7 @@ def trainer(config: ModelConfig, train: TrainConfig) -> Steps:
     def steps(n: int) -> float:
         spent = {"s": 0.0, "began_s": 0.0}
 
-        class Watch(TrainerCallback):  # type: ignore[misc]
+        class Watch(TrainerCallback):
             def on_step_begin(self, *_: Any, **__: Any) -> None:
                 spent["began_s"] = spent["began_s"] or time.perf_counter()
 

@@ -193,7 +193,7 @@ def _paced(
         if len(rates) > 1:
             found = ", ".join(f"{rates[n]:,.0f} with {n}" for n in sorted(rates))
             notes.append(f"{best} CPU thread(s): tokens/s are {found}")
-        device = replace(device, threads=best, why=device.why)
+        device = replace(device, threads=best)
         if train.batch_size is None:
             expected = rates.get(best, 0.0) * left_s / train.gradient_accumulation_steps
             train = replace(train, batch_size=batch_for(expected, train.block_size))
