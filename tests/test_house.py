@@ -21,6 +21,10 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"cli", "report"},
     "jinja2": {"report"},
+    "fastapi": {"serve"},  # the extra, with what comes with it
+    "starlette": {"serve"},
+    "pydantic": {"serve"},
+    "uvicorn": {"serve"},
     "transformers": {"transformers_model.py"},  # the extra
     "yaml": {"doctor"},
     "pickle": set(),
