@@ -1,0 +1,58 @@
+"""The JSON behind the playground page: what tinygpt computes anyway, handed out under /page.
+
+It is the page's own, not part of the API: the OpenAPI document leaves it out, and it changes with
+the page. What takes long runs in threads (page_work.py); nothing here is computed here.
+"""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request, Response
+
+import tinygpt
+from tinygpt.serve.config import ServeConfig
+from tinygpt.serve.page_models import Models, about
+from tinygpt.serve.page_requests import NextRequest, TokensRequest
+from tinygpt.serve.page_tokens import next_tokens, tokens_of
+from tinygpt.serve.page_work import Workers
+from tinygpt.serve.served import Served
+
+__all__ = ["router"]
+
+
+def router(models: Sequence[Served], settings: ServeConfig) -> APIRouter:
+    """Return the routes of the page's data.
+
+    Args:
+        models: what is served.
+        settings: `runs` names the folder whose runs are shown beside those that are served.
+    """
+    page = APIRouter(prefix="/page", include_in_schema=False)
+    _add_prompt(page, Models(models), Workers(at_once=2, waiting=32))
+    return page
+
+
+def _add_prompt(page: APIRouter, models: Models, quick: Workers) -> None:
+    """Add what the head and the prompt of the page show."""
+
+    @page.get("/models")
+    async def _models(request: Request) -> Response:
+        return await quick.run(
+            request,
+            lambda stop: {
+                "version": tinygpt.__version__,
+                "models": [about(models, one, None) for one in models.served],
+            },
+        )
+
+    @page.post("/tokens")
+    async def _tokens(request: Request, asked: TokensRequest) -> Response:
+        lm = models.find(asked.model).lm
+        return await quick.run(request, lambda stop: tokens_of(lm, asked.text))
+
+    @page.post("/next")
+    async def _next(request: Request, asked: NextRequest) -> Response:
+        lm = models.find(asked.model).lm
+        chosen = asked.model_dump(exclude={"model", "text", "k"}, exclude_none=True)
+        if chosen.get("top_k") == 0:
+            chosen["top_k"] = None
+        return await quick.run(request, lambda stop: next_tokens(lm, asked.text, asked.k, chosen))

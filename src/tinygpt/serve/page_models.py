@@ -1,0 +1,110 @@
+"""What the page's head says of each model that is served: sizes, tokenizer, engine, memory."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+from fastapi import HTTPException
+
+from tinygpt.config_keys import config_files
+from tinygpt.errors import TinyGPTError, did_you_mean
+from tinygpt.foreign import ForeignConfig, account_of
+from tinygpt.language_model import LanguageModel
+from tinygpt.run_config import SCORED_BYTES
+from tinygpt.serve.served import Served
+from tinygpt.settings import to_dict
+from tinygpt.texts import known_to_all, python_docs
+from tinygpt.tokenization import tokenization
+
+__all__ = ["Models", "about", "trained_on"]
+
+MEASURED_ON = "python-docs"
+"""The text of `bytes_per_token`: it is on every machine, and the same for all models."""
+
+
+class Models:
+    """The served models by name, with what is worked out once."""
+
+    def __init__(self, served: Sequence[Served]) -> None:
+        self.served = tuple(served)
+        self._by_name = {one.name: one for one in self.served}
+        self._bytes_per_token: dict[str, float | None] = {}
+
+    def find(self, name: str) -> Served:
+        """Return the model of a name; HTTPException 404 if none is called so."""
+        if name not in self._by_name:
+            raise HTTPException(
+                404, f'no model "{name[:100]}" is served here{did_you_mean(name, self._by_name)}'
+            )
+        return self._by_name[name]
+
+    def bytes_per_token(self, served: Served) -> float | None:
+        """Return the mean over MEASURED_ON; None where the tokenizer can't spell that text."""
+        if served.name not in self._bytes_per_token:
+            self._bytes_per_token[served.name] = _bytes_per_token(served.lm)
+        return self._bytes_per_token[served.name]
+
+
+def about(models: Models, served: Served, run: str | None) -> dict[str, Any]:
+    """Describe a model.
+
+    Args:
+        run: what its run is called on the page; None where it is no run.
+    """
+    lm, config = served.lm, served.lm.config
+    costs, per_token = account_of(config), models.bytes_per_token(served)
+    cache_bytes = costs.kv_cache_bytes
+    native = lm.engine.name == "native"
+    settings = to_dict(lm.generation_config)
+    return {
+        "name": served.name,
+        "kind": "run" if run else "folder" if lm.commit is None else "hub",
+        "model_type": config.model_type if isinstance(config, ForeignConfig) else "gpt2",
+        "n_params": costs.n_params,
+        **{key: getattr(config, key) for key in ("vocab_size", "n_positions", "n_layer")},
+        **{key: getattr(config, key) for key in ("n_head", "n_embd")},
+        "tokenizer": {
+            "kind": lm.tokenizer.kind,
+            "description": f"{tokenization(lm.tokenizer)}, {lm.tokenizer.vocab_size:,} tokens",
+        },
+        "bytes_per_token": per_token,
+        "bytes_per_token_on": MEASURED_ON,
+        "context_bytes": None if per_token is None else config.n_positions * per_token,
+        "device": lm.engine.device,
+        "dtype": "float32" if native else lm.engine.precision,
+        "engine": lm.engine.name,
+        "precision": lm.engine.precision,
+        "threads": lm.engine.threads,
+        "why_engine": lm.engine.why,
+        "weights_bytes": costs.weights_bytes,
+        "kv_cache_bytes": cache_bytes,
+        "memory_bytes": costs.weights_bytes + (cache_bytes or 0) * served.batcher.n_slots,
+        "trained_on": trained_on(lm),
+        "run": run,
+        "notes": [note.replace(f"{lm.path}{os.sep}", "") for note in lm.notes],
+        "generation": {key: settings[key] for key in settings if not key.endswith("_id")},
+    }
+
+
+def trained_on(lm: LanguageModel) -> str | None:
+    """Return the name of a run's corpus, without its folder; None where it is not known."""
+    with suppress(TinyGPTError):
+        files = config_files(lm.path, lm.config)
+        name = files.get("training.json", {}).get("corpus", {}).get("corpus")
+        return name if isinstance(name, str) else None
+    return None
+
+
+def _bytes_per_token(lm: LanguageModel) -> float | None:
+    with suppress(TinyGPTError):
+        known = known_to_all(_measured_text(), [lm.tokenizer])
+        n_tokens = len(lm.tokenizer.encode(known))
+        return len(known.encode()) / n_tokens if n_tokens else None
+    return None
+
+
+@cache
+def _measured_text() -> str:
+    return python_docs(SCORED_BYTES).text
