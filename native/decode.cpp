@@ -430,12 +430,19 @@ INLINE void pause() {
 #endif
 }
 
-// Threads that run one function together. Who waits spins some tens of microseconds, then sleeps,
-// so that other threads (torch's, say) are not starved. To yield instead costs milliseconds where
-// the CPU is busy: whoever gets it keeps it, while a sleeper that is woken comes first.
+struct Range {
+  int64_t begin, end;
+};
+Range share(int64_t n, int t, int n_threads) {
+  return {n * t / n_threads, n * (t + 1) / n_threads};
+}
+
+// Threads that run one function together. Who waits spins for about a tenth of a millisecond, then
+// sleeps, so that other threads (torch's, say) are not starved. To yield instead costs milliseconds
+// where the CPU is busy: whoever gets it keeps it, while a sleeper that is woken comes first.
 class Pool {
  public:
-  explicit Pool(int n) : n_(n) {
+  explicit Pool(int n) : n_(n), left_(static_cast<size_t>(n)) {
     try {
       for (int t = 1; t < n; ++t) threads_.emplace_back([this, t] { work(t); });
     } catch (...) {
@@ -475,7 +482,30 @@ class Pool {
     }
   }
 
+  // Deal out 0 .. n - 1, inside `run`: each thread takes its own share in order, and then from the
+  // ends of the others' that are behind. A barrier must stand between one deal and the next.
+  void deal(int64_t n, int t) { left_[size_t(t)].range.store(packed(share(n, t, n_))); }
+
+  // What is next for thread t of what was dealt out; -1 at the end.
+  int64_t next(int t) {
+    for (int i = 0; i < n_; ++i) {
+      std::atomic<uint64_t>& range = left_[size_t((t + i) % n_)].range;
+      for (uint64_t left = range.load();;) {
+        const int64_t begin = int64_t(left >> 32), end = int64_t(left & 0xffffffff);
+        if (begin == end) break;
+        const Range rest = i == 0 ? Range{begin + 1, end} : Range{begin, end - 1};
+        if (range.compare_exchange_weak(left, packed(rest))) return i == 0 ? begin : end - 1;
+      }
+    }
+    return -1;
+  }
+
  private:
+  struct alignas(64) Left {
+    std::atomic<uint64_t> range{0};  // begin in the upper half, end in the lower
+  };
+  static uint64_t packed(Range r) { return uint64_t(r.begin) << 32 | uint64_t(r.end); }
+
   void work(int t) {
     unsigned last = 0;
     for (;;) {
@@ -490,7 +520,7 @@ class Pool {
 
   template <class Ready>
   void wait(const Ready& ready) {
-    for (int i = 0; i < 500; ++i) {
+    for (int i = 0; i < 2000; ++i) {
       if (ready()) return;
       pause();
     }
@@ -515,6 +545,7 @@ class Pool {
   }
 
   const int n_;
+  std::vector<Left> left_;
   std::vector<std::thread> threads_;
   void (*job_)(const void*, int) = nullptr;
   const void* argument_ = nullptr;
@@ -527,13 +558,6 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable changed_;
 };
-
-struct Range {
-  int64_t begin, end;
-};
-Range share(int64_t n, int t, int n_threads) {
-  return {n * t / n_threads, n * (t + 1) / n_threads};
-}
 
 // ---------------------------------------------------------------------- the packed file: its shape
 
@@ -1144,19 +1168,21 @@ MultiplyRows multiply_rows_for(int64_t rows) {
   }
 }
 
-// The scores of a ROWS matrix for the panels `own`; each block of rows of x fetches its share of
-// the next rows of weights.
+// The scores of a ROWS matrix, panels dealt out; each block of rows of x fetches its share of the
+// next rows of weights.
 void score_rows(const Matrix& w, const Input& in, int64_t n_rows, float* y, int64_t stride,
-                Range own) {
+                Pool& pool, int t) {
   const int64_t n_blocks = (n_rows + MAX_ROWS - 1) / MAX_ROWS, group = PARTS * w.row_bytes();
-  for (int64_t row = own.begin * PANEL; row < own.end * PANEL; row += PARTS)
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      const Range rows = share(n_rows, int(b), int(n_blocks));
-      const char* at = w.weights + row * w.row_bytes();
-      multiply_rows_for(rows.end - rows.begin)(
-          at, w.row_bytes(), in, rows.begin, y + rows.begin * stride + row, stride,
-          at + group + b * group / n_blocks, int64_t(PARTS * sizeof(Floats)) / n_blocks);
-    }
+  pool.deal(w.panels, t);
+  for (int64_t p; (p = pool.next(t)) >= 0;)
+    for (int64_t row = p * PANEL; row < (p + 1) * PANEL; row += PARTS)
+      for (int64_t b = 0; b < n_blocks; ++b) {
+        const Range rows = share(n_rows, int(b), int(n_blocks));
+        const char* at = w.weights + row * w.row_bytes();
+        multiply_rows_for(rows.end - rows.begin)(
+            at, w.row_bytes(), in, rows.begin, y + rows.begin * stride + row, stride,
+            at + group + b * group / n_blocks, int64_t(PARTS * sizeof(Floats)) / n_blocks);
+      }
 }
 
 using Multiply = void (*)(const char*, int64_t, const Input&, int64_t, int64_t, float*, int64_t,
@@ -1200,17 +1226,18 @@ void finish(const Matrix& w, const Input& in, int64_t panel, int64_t n_rows, flo
     }
 }
 
-// y[m][row] for the panels `own`; `after(first row, y of the panel)` then works on each panel.
+// y[m][row], panels dealt out; `after(first row, y of the panel)` then works on each panel.
 // With several blocks of rows, columns are taken in chunks that stay in the first-level cache, and
 // each block fetches its share of the next chunk.
 template <class After>
-void matmul(const Matrix& w, const Input& in, int64_t n_rows, float* y, int64_t stride, Range own,
-            const After& after) {
+void matmul(const Matrix& w, const Input& in, int64_t n_rows, float* y, int64_t stride, Pool& pool,
+            int t, const After& after) {
   const int64_t n_blocks = (n_rows + MAX_ROWS - 1) / MAX_ROWS;
   const int64_t width = w.kind == FLOATS ? 4 : 1;  // bytes of a weight
   const int64_t columns = w.kind == DOTS ? padded(w.columns, 4) : w.columns;
   const int64_t chunk = n_blocks == 1 ? columns : 16384 / (PANEL * width);
-  for (int64_t p = own.begin; p < own.end; ++p) {
+  pool.deal(w.panels, t);
+  for (int64_t p; (p = pool.next(t)) >= 0;) {
     const char* panel = w.weights + p * w.panel_bytes();
     float* out = y + p * PANEL;
     for (int64_t k = 0; k < columns; k += chunk) {
@@ -1780,7 +1807,7 @@ class Session {
       const Layer& layer = plan_.layers[size_t(i)];
       Input in =
           prepare(layer.qkv, x_.get(), width_, n_rows, &layer.ln_1_weight, &layer.ln_1_bias, t);
-      matmul(layer.qkv, in, n_rows, qkv_.get(), qkv_width_, share(layer.qkv.panels, t, n_threads),
+      matmul(layer.qkv, in, n_rows, qkv_.get(), qkv_width_, pool_, t,
              [](int64_t, float*) {});
       pool_.barrier();
       attention(i, t);
@@ -1789,7 +1816,7 @@ class Session {
       project(layer.projection, in, n_rows, t);
       pool_.barrier();
       in = prepare(layer.up, x_.get(), width_, n_rows, &layer.ln_2_weight, &layer.ln_2_bias, t);
-      matmul(layer.up, in, n_rows, inner_.get(), inner_width_, share(layer.up.panels, t, n_threads),
+      matmul(layer.up, in, n_rows, inner_.get(), inner_width_, pool_, t,
              [&](int64_t, float* y) {
                for (int64_t m = 0; m < n_rows; ++m)
                  activate(Activation(shape_.activation), y + m * inner_width_, PANEL);
@@ -1851,7 +1878,7 @@ class Session {
 
   // A matrix whose result is added to the residual stream.
   void project(const Matrix& w, const Input& in, int64_t n_rows, int t) {
-    matmul(w, in, n_rows, added_.get(), width_, share(w.panels, t, pool_.size()),
+    matmul(w, in, n_rows, added_.get(), width_, pool_, t,
            [&](int64_t at, float* y) {
              for (int64_t m = 0; m < n_rows; ++m)
                for (int64_t i = 0; i < PANEL; i += LANES) {
@@ -1901,18 +1928,17 @@ class Session {
 
   void head(const Matrix& w, int64_t n, int t) {
     const Input in = prepare(w, head_in_.get(), width_, n, nullptr, nullptr, t);
-    const Range own = share(w.panels, t, pool_.size());
     if (w.kind == ROWS)
-      score_rows(w, in, n, head_out_.get(), head_width_, own);
+      score_rows(w, in, n, head_out_.get(), head_width_, pool_, t);
     else
-      matmul(w, in, n, head_out_.get(), head_width_, own, [](int64_t, float*) {});
+      matmul(w, in, n, head_out_.get(), head_width_, pool_, t, [](int64_t, float*) {});
   }
 
   void compute_logits(int64_t n) {
     pool_.run([&](int t) { head(plan_.head, n, t); });
   }
 
-  // Ids whose scores thread t computes.
+  // Ids whose scores thread t looks at.
   Range own_ids(int t) const {
     const Range panels = share(plan_.head.panels, t, pool_.size());
     return {std::min(panels.begin * PANEL, shape_.vocab_size),
@@ -1949,6 +1975,7 @@ class Session {
     pool_.run([&](int t) {
       const Range ids = own_ids(t);
       head(screened ? plan_.screen : plan_.head, n, t);
+      pool_.barrier();
       if (screened) {
         for (int64_t m = 0; m < n; ++m) best_[size_t(t * HEAD_ROWS + m)].lower = surely(m, ids);
         pool_.barrier();
@@ -2022,6 +2049,7 @@ class Session {
     pool_.run([&](int t) {
       const Range ids = own_ids(t);
       head(plan_.screen, n, t);
+      pool_.barrier();
       for (int64_t m = 0; m < n; ++m) {  // a heap of the k largest sure scores, the least in front
         std::vector<float>& top = tops[size_t(m * pool_.size() + t)];
         const float *y = &head_out_[m * head_width_], *bound = plan_.bound.data;
