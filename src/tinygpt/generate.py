@@ -17,10 +17,17 @@ from tinygpt.errors import ContextError, TokenizerError
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.sampling import generator, next_id
 from tinygpt.session import DecodeSession, SamplingSession
-from tinygpt.stop_strings import StopStrings
-from tinygpt.tokenizer import TextStream, Tokenizer
+from tinygpt.stop_strings import Continuation
+from tinygpt.tokenizer import Tokenizer
 
-__all__ = ["generate_batch", "generate_ids", "prompt_ids", "stream_batch", "stream_text"]
+__all__ = [
+    "generate_batch",
+    "generate_ids",
+    "kept_ids",
+    "prompt_ids",
+    "stream_batch",
+    "stream_text",
+]
 
 RUN = 8
 """Most ids asked for at once: a text comes in pieces as long as this, and stops as late as that."""
@@ -52,6 +59,11 @@ def prompt_ids(
             "it, or keep its tail with --truncate-prompt (truncate_prompt=True)"
         )
     return ids[-n_positions:]
+
+
+def kept_ids(window: list[int], n_positions: int) -> list[int]:
+    """Return what is prefilled anew when a window has one id too many."""
+    return window[-max(1, n_positions // 2) :]
 
 
 def generate_ids(
@@ -140,11 +152,7 @@ def stream_text(
     sample_index: int = 0,
     slot: int = 0,
 ) -> Iterator[str]:
-    """Yield pieces of text as they become certain; arguments as `generate_ids`.
-
-    Held back are bytes of an unfinished character and a tail that may be the start of a stop
-    string; the stop string itself is never yielded.
-    """
+    """Yield pieces of text as they become certain (Continuation); arguments as `generate_ids`."""
     batch = stream_batch(
         session, tokenizer, [ids], settings, seed=seed, sample_index=sample_index, slots=[slot]
     )
@@ -165,7 +173,7 @@ def stream_batch(
 
     Arguments as `generate_batch`, pieces as `stream_text`.
     """
-    texts = [(TextStream(tokenizer), StopStrings(settings.stop_strings)) for _ in prompts]
+    texts = [Continuation(tokenizer, settings.stop_strings) for _ in prompts]
     ended: set[int] = set()
     for index, new in generate_batch(
         session,
@@ -176,15 +184,14 @@ def stream_batch(
         slots=slots,
         ended=ended,
     ):
-        text, stops = texts[index]
+        text = texts[index]
         if new is None:
-            rest = "" if stops.found else stops.push(text.finish())
-            if rest := rest + stops.held:
+            if rest := text.finish():
                 yield index, rest
             yield index, None
             continue
-        piece = stops.push(text.push(new))
-        if stops.found:
+        piece = text.push(new)
+        if text.stopped:
             ended.add(index)
         if piece:
             yield index, piece
@@ -250,6 +257,6 @@ def _feed(session: DecodeSession, sequences: list[_Sequence]) -> None:
         session.step([one.slot for one in room], [one.window[-1] for one in room])
     for one in sequences:
         if len(one.window) > session.n_positions:
-            one.window = one.window[-max(1, session.n_positions // 2) :]
+            one.window = kept_ids(one.window, session.n_positions)
             session.free(one.slot)
             session.prefill(one.slot, one.window)

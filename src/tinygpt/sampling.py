@@ -5,7 +5,7 @@ keyed by (seed, sample index): the same seed gives the same draws on every machi
 samples of one call do not depend on how many there are.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,15 @@ import numpy as np
 from tinygpt.errors import CheckpointError
 from tinygpt.generation_config import GenerationConfig
 
-__all__ = ["generator", "next_id", "probabilities"]
+__all__ = [
+    "Logits",
+    "Scores",
+    "finite_scores",
+    "generator",
+    "lowered",
+    "next_id",
+    "probabilities",
+]
 
 Logits = np.ndarray[Any, np.dtype[np.float32]]
 Scores = np.ndarray[Any, np.dtype[np.float64]]
@@ -23,6 +31,26 @@ def generator(seed: int, sample_index: int = 0) -> np.random.Generator:
     """Return the random stream of one sample."""
     key = np.array([seed % 2**64, sample_index], dtype=np.uint64)  # a list would become floats
     return np.random.Generator(np.random.Philox(key=key))
+
+
+def lowered(
+    logits: Logits, counts: Mapping[int, int], *, presence: float, frequency: float
+) -> Logits:
+    """Return a (V,) float32 copy of the logits, those of ids that were written lowered.
+
+    The logit of an id loses `presence`, and `frequency` for each time it was written; negative
+    ones raise it. Prompts don't count. The other penalty works on the result.
+    Source: OpenAI, API guide, "Frequency and presence penalties".
+
+    Args:
+        logits: (V,) float32.
+        counts: how often each id was written.
+    """
+    out = logits.copy()
+    ids = np.fromiter(counts, np.int64, len(counts))
+    times = np.fromiter(counts.values(), np.float32, len(counts))
+    out[ids] -= presence + frequency * times
+    return out
 
 
 def next_id(
@@ -77,18 +105,24 @@ def probabilities(logits: Logits, settings: GenerationConfig, seen: Collection[i
     return p
 
 
-def _penalised(logits: Logits, settings: GenerationConfig, seen: Collection[int]) -> Scores:
-    """Return a (V,) float64 copy of the logits, with those of seen ids made worse.
-
-    Source: Keskar et al. 2019 (CTRL), section 4.1, which divides; a negative score is multiplied,
-    as in HF, so that a penalty above 1 always lowers it.
-    """
+def finite_scores(logits: Logits) -> Scores:
+    """Return a (V,) float64 copy of the logits; CheckpointError where they are no numbers."""
     scores = logits.astype(np.float64)
     if not np.isfinite(scores.max()):  # the greatest is NaN if one is
         raise CheckpointError(
             "the model's logits are no numbers: its weights compute nothing; take another "
             "checkpoint"
         )
+    return scores
+
+
+def _penalised(logits: Logits, settings: GenerationConfig, seen: Collection[int]) -> Scores:
+    """Return a (V,) float64 copy of the logits, with those of seen ids made worse.
+
+    Source: Keskar et al. 2019 (CTRL), section 4.1, which divides; a negative score is multiplied,
+    as in HF, so that a penalty above 1 always lowers it.
+    """
+    scores = finite_scores(logits)
     if settings.repetition_penalty != 1 and seen:
         ids = np.fromiter(seen, np.int64, len(seen))
         old = scores[ids]

@@ -2,7 +2,34 @@
 
 from dataclasses import dataclass
 
-__all__ = ["StopStrings"]
+from tinygpt.tokenizer import TextStream, Tokenizer
+
+__all__ = ["Continuation", "StopStrings"]
+
+
+class Continuation:
+    """The text of ids that come one by one, up to a stop string.
+
+    Held back are bytes of an unfinished character and a tail that may be the start of a stop
+    string; the stop string itself never comes out.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...]) -> None:
+        self._text, self._stops = TextStream(tokenizer), StopStrings(stops)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has come: nothing more is to be pushed."""
+        return self._stops.found
+
+    def push(self, new: int) -> str:
+        """Take an id; return the text that is now certain."""
+        return self._stops.push(self._text.push(new))
+
+    def finish(self) -> str:
+        """Return what was held back; the first bytes of a character become U+FFFD."""
+        rest = "" if self.stopped else self._stops.push(self._text.finish())
+        return rest + self._stops.held
 
 
 @dataclass(slots=True)

@@ -88,7 +88,7 @@ class Observer(Protocol):
         """See what went wrong inside, which the client is told only in general words."""
 
 
-class Refused(MachineError):
+class Refused(MachineError):  # noqa: N818  # an answer, no fault
     """A job that was not taken; worth another try after `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:

@@ -1,0 +1,66 @@
+"""The next ids of several jobs: in the engine where it samples, else from its logits.
+
+Either way `sampling.next_id` says what is drawn, so a job's text depends on nobody else. One id at
+a time: a job that leaves is gone before the next step.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from tinygpt.serve.writing import Writing
+from tinygpt.session import DecodeSession, SamplingSession
+
+__all__ = ["draw"]
+
+
+def draw(session: DecodeSession, writing: Sequence[Writing]) -> dict[Writing, int | Exception]:
+    """Choose the next id of each job; or say why there is none, which is that job's fate alone."""
+    found: dict[Writing, int | Exception] = {}
+    alone: list[Writing] = []
+    groups: dict[tuple[object, ...], list[Writing]] = {}
+    for one in writing:
+        if isinstance(session, SamplingSession) and one.is_plain:
+            groups.setdefault(_way(one), []).append(one)
+        else:
+            alone.append(one)
+    if isinstance(session, SamplingSession):
+        for group in groups.values():
+            found |= _draw_inside(session, group)
+    for one in alone:
+        assert one.slot is not None
+        try:
+            found[one] = one.draw(session.logits(one.slot))
+        except Exception as error:  # whatever it is, the others go on
+            found[one] = error
+    return found
+
+
+def _way(one: Writing) -> tuple[object, ...]:
+    """Return what jobs have in common that are drawn for in one call."""
+    g = one.job.generation
+    if g.temperature == 0:
+        return (g.repetition_penalty,)
+    return g.temperature, g.top_k, g.top_p, g.min_p, g.repetition_penalty, one.job.seed
+
+
+def _draw_inside(
+    session: SamplingSession, group: Iterable[Writing]
+) -> dict[Writing, int | Exception]:
+    """Draw for jobs of one way; each for itself where they can't be drawn for together."""
+    group = sorted(group, key=lambda one: one.slot or 0)
+    first = group[0].job
+    try:
+        rows = session.decode(
+            [one.slot for one in group if one.slot is not None],
+            1,
+            first.generation,
+            seed=first.seed,
+            sample_indices=[one.job.sample_index for one in group],
+            drawn=[one.n_new for one in group],
+            seen=[one.seen for one in group],
+        )
+    except Exception as error:
+        if len(group) == 1:
+            return {group[0]: error}
+        alone = (_draw_inside(session, [one]) for one in group)
+        return {one: new for found in alone for one, new in found.items()}
+    return {one: row[0] for one, row in zip(group, rows, strict=True)}
