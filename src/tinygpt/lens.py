@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +174,10 @@ def look(
     say = progress or (lambda what, share: None)
     views = []
     for i, lm in enumerate(opened):
-        say(f"{lm.name} on {chosen.name}", i / len(opened))
-        views.append(view(lm, chosen, context, stride, pays))
+        what = f"{lm.name} on {chosen.name}"
+        say(what, i / len(opened))
+        share = partial(_part, say, what, i / len(opened), 1 / len(opened))
+        views.append(view(lm, chosen, context, stride, pays, share))
     return Lens(
         tinygpt_version=tinygpt.__version__,
         name=chosen.name,
@@ -184,6 +187,10 @@ def look(
         common_border=common_border,
         views=tuple(views),
     )
+
+
+def _part(say: Progress, what: str, begin: float, width: float, share: float) -> None:
+    say(what, begin + width * share)
 
 
 def _bits_between(tokens: Sequence[Token], cuts: Iterable[int]) -> list[float]:

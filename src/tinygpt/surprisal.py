@@ -5,7 +5,7 @@ nothing is averaged.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -67,9 +67,17 @@ class View:
 
 
 def view(
-    lm: LanguageModel, text: Text, context: int | None, stride: int | None, escape_unknown: bool
+    lm: LanguageModel,
+    text: Text,
+    context: int | None,
+    stride: int | None,
+    escape_unknown: bool,
+    progress: Callable[[float], None],
 ) -> View:
-    """Score a text under a model, token by token; arguments and errors as `lens.look`."""
+    """Score a text under a model, token by token; arguments and errors as `lens.look`.
+
+    `progress` is told the share that is done.
+    """
     pays = escape_unknown and isinstance(lm.tokenizer, CharTokenizer)
     escape = escape_probability(lm.path) if pays else None
     goal = targets(lm.tokenizer, text.text, text.prefix, context or lm.config.n_positions, escape)
@@ -82,6 +90,7 @@ def view(
         context=context,
         stride=stride,
         escape=escape,
+        progress=progress,
         watch=seen.watch,
     )
     return View(

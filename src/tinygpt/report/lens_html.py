@@ -27,7 +27,7 @@ from tinygpt.report.lens_colours import LIGHT, style_rules
 from tinygpt.report.page import file_text, policy, template
 from tinygpt.surprisal import Token
 
-__all__ = ["lens_fragment", "lens_page"]
+__all__ = ["lens_fragment", "lens_numbers", "lens_page"]
 
 
 def lens_page(lens: Lens) -> str:
@@ -41,7 +41,7 @@ def lens_page(lens: Lens) -> str:
         style=style,
         script=script,
         policy=policy(style, script),
-        numbers=_numbers(lens),
+        numbers=lens_numbers(lens),
     )
 
 
@@ -115,8 +115,8 @@ def _telling(lens: Lens, places: Iterable[Stretch]) -> list[dict[str, Any]]:
     ]
 
 
-def _numbers(lens: Lens) -> dict[str, Any]:
-    """Return what the script looks up, as short as it can be said.
+def lens_numbers(lens: Lens) -> dict[str, Any]:
+    """Return what a script looks up, as short as it can be said.
 
     words: every text of a token, once; the others name it by its place here. views: per cell its
     last character + 1 and its tokens; difference: per stretch the last character + 1 and both

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Request, Response
 import tinygpt
 from tinygpt.serve.config import ServeConfig
 from tinygpt.serve.page_models import Models, about
-from tinygpt.serve.page_requests import NextRequest, TokensRequest
+from tinygpt.serve.page_requests import NextRequest, SurpriseRequest, TokensRequest
+from tinygpt.serve.page_surprise import surprise
 from tinygpt.serve.page_tokens import next_tokens, tokens_of
 from tinygpt.serve.page_work import Workers
 from tinygpt.serve.served import Served
@@ -27,7 +28,10 @@ def router(models: Sequence[Served], settings: ServeConfig) -> APIRouter:
         settings: `runs` names the folder whose runs are shown beside those that are served.
     """
     page = APIRouter(prefix="/page", include_in_schema=False)
-    _add_prompt(page, Models(models), Workers(at_once=2, waiting=32))
+    shown = Models(models)
+    quick, slow = Workers(at_once=2, waiting=32), Workers(at_once=1, waiting=8)
+    _add_prompt(page, shown, quick)
+    _add_surprise(page, shown, slow)
     return page
 
 
@@ -56,3 +60,12 @@ def _add_prompt(page: APIRouter, models: Models, quick: Workers) -> None:
         if chosen.get("top_k") == 0:
             chosen["top_k"] = None
         return await quick.run(request, lambda stop: next_tokens(lm, asked.text, asked.k, chosen))
+
+
+def _add_surprise(page: APIRouter, models: Models, slow: Workers) -> None:
+    """Add the lens."""
+
+    @page.post("/surprise")
+    async def _surprise(request: Request, asked: SurpriseRequest) -> Response:
+        lms = [models.find(name).lm for name in asked.models]
+        return await slow.run(request, lambda stop: surprise(lms, asked.text, stop))
