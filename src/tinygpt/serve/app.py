@@ -1,0 +1,239 @@
+"""The application: its routes, what stands before them, and the page.
+
+`create_app` puts it together from models that are open; server.py runs it. Everything that takes
+long happens in threads: text is written by the batchers, tokenized in a pool.
+"""
+
+import importlib.resources
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+import tinygpt
+from tinygpt.errors import TinyGPTError
+from tinygpt.serve.completions import prepare
+from tinygpt.serve.config import ServeConfig
+from tinygpt.serve.document import make_true
+from tinygpt.serve.jobs import Refused
+from tinygpt.serve.limits import Limits
+from tinygpt.serve.metrics import CONTENT_TYPE, Metrics
+from tinygpt.serve.refusals import (
+    Refusal,
+    answer_http,
+    answer_tinygpt,
+    answer_validation,
+    responses,
+)
+from tinygpt.serve.requests import CompletionRequest, DetokenizeRequest, TokenizeRequest
+from tinygpt.serve.responses import Completion, Detokenized, Health, Model, Models, Tokenized
+from tinygpt.serve.served import Served
+from tinygpt.serve.streams import Gone, Running, events, whole
+
+__all__ = ["create_app"]
+
+_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
+"""Media types of the page's files; others are not served."""
+
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The whole answer, or with stream: true each piece of it as an event",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+_NO_CHAT = (
+    "the models are base models without a chat template: they continue a text. Send the text as "
+    "prompt to POST /v1/completions"
+)
+
+
+def create_app(
+    models: Sequence[Served], config: ServeConfig, metrics: Metrics | None = None
+) -> FastAPI:
+    """Return the application that serves some models.
+
+    Args:
+        models: open, each with its batcher.
+        metrics: what watches the batchers; None shows what can be seen without.
+    """
+    counted = metrics or Metrics()
+    app = FastAPI(
+        title="tinygpt",
+        version=tinygpt.__version__,
+        description="OpenAI's completions protocol for base models, and a little beside it.",
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        # It would hand what users ask to OpenTelemetry where the environment says so.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.state.draining = False
+    app.add_middleware(Limits, config=config, reject=counted.reject)
+    _add_refusals(app, counted)
+    _add_figures(app, models, counted)
+    _add_completions(app, models, config)
+    _add_tokens(app, models)
+    _add_page(app, models, config)
+    make_true(app, config)
+    return app
+
+
+def _add_refusals(app: FastAPI, metrics: Metrics) -> None:
+    """Answer every kind of error with OpenAI's body."""
+
+    async def counted(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, Refused):
+            metrics.reject(type(error).__name__.lower())
+        return await answer_tinygpt(request, error)
+
+    async def gone(request: Request, error: Exception) -> Response:
+        return Response(status_code=499)  # nobody is there to read it
+
+    app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(RequestValidationError, answer_validation)
+    app.add_exception_handler(TinyGPTError, counted)
+    app.add_exception_handler(Gone, gone)
+
+
+def _add_figures(app: FastAPI, models: Sequence[Served], metrics: Metrics) -> None:
+    """Add what tells about the server and its models."""
+    created = int(time.time())
+
+    def about(one: Served) -> Model:
+        return Model(id=one.name, created=created, max_model_len=one.lm.config.n_positions)
+
+    @app.get("/health", responses=responses(503))
+    async def health() -> Health:
+        """Say whether the server takes requests. Needs no key."""
+        if app.state.draining:
+            raise Refusal(503, "the server is about to end", headers={"Retry-After": "5"})
+        return Health()
+
+    @app.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses=responses(),
+    )
+    async def figures() -> Response:
+        """Give the server's figures in Prometheus' text format."""
+        return Response(metrics.text(models), media_type=CONTENT_TYPE)
+
+    @app.get("/v1/models", responses=responses())
+    async def list_models() -> Models:
+        """List the models that are served."""
+        return Models(data=[about(one) for one in models])
+
+    @app.get("/v1/models/{name:path}", responses=responses(404))
+    async def get_model(name: str) -> Model:
+        """Describe a model that is served."""
+        return about(_find(models, name))
+
+
+def _add_completions(app: FastAPI, models: Sequence[Served], config: ServeConfig) -> None:
+    """Add the routes that write."""
+
+    @app.post(
+        "/v1/completions",
+        response_model=Completion,
+        responses=_STREAM | responses(400, 403, 404, 408, 413, 415, 429, 500, 503, 504),
+    )
+    async def completions(request: Request, asked: CompletionRequest) -> Response:
+        """Continue a prompt, or score it (echo, logprobs and max_tokens: 0)."""
+        served = _find(models, asked.model)
+        client = request.client.host if request.client else ""
+        prepared = await run_in_threadpool(prepare, asked, served, config, client)
+        running = Running(prepared, request.receive)
+        if asked.stream:
+            unbuffered = {"X-Accel-Buffering": "no"}
+            return StreamingResponse(
+                events(running), media_type="text/event-stream", headers=unbuffered
+            )
+        answer = await whole(running)
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+    @app.post(
+        "/v1/chat/completions",
+        response_class=JSONResponse,
+        status_code=400,
+        responses=responses(400, 403, 408, 413, 415),
+    )
+    async def chat() -> Response:
+        """Refuse: a base model has no chat template."""
+        raise Refusal(400, _NO_CHAT, code="chat_not_supported")
+
+
+def _add_tokens(app: FastAPI, models: Sequence[Served]) -> None:
+    """Add the way from text to ids and back."""
+    refused = responses(400, 403, 404, 408, 413, 415)
+
+    @app.post("/tokenize", responses=refused)
+    async def tokenize(asked: TokenizeRequest) -> Tokenized:
+        """Give the ids of a text."""
+        lm = _find(models, asked.model).lm
+        ids = (await run_in_threadpool(lm.tokenizer.encode, asked.text())).tolist()
+        return Tokenized(tokens=ids, count=len(ids), max_model_len=lm.config.n_positions)
+
+    @app.post("/detokenize", responses=refused)
+    async def detokenize(asked: DetokenizeRequest) -> Detokenized:
+        """Give the text of ids."""
+        lm = _find(models, asked.model).lm
+        text = await run_in_threadpool(lm.tokenizer.decode, asked.tokens)
+        return Detokenized(prompt=text, content=text)
+
+
+def _add_page(app: FastAPI, models: Sequence[Served], config: ServeConfig) -> None:
+    """Add the page and the data behind it; its files are read once: no path is looked up."""
+    from tinygpt.serve.page_api import router
+
+    folder = importlib.resources.files("tinygpt.serve") / "page"
+    files = {
+        file.name: (file.read_bytes(), _KINDS[suffix])
+        for file in folder.iterdir()
+        for suffix in [f".{file.name.rpartition('.')[2]}"]
+        if suffix in _KINDS
+    }
+
+    def given(name: str) -> Response:
+        if name not in files:
+            raise HTTPException(404)
+        data, kind = files[name]
+        return Response(data, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return given("index.html")
+
+    @app.get("/static/{name:path}", include_in_schema=False)
+    async def static(name: str) -> Response:
+        return given(name)
+
+    app.include_router(router(models, config))
+
+
+def _find(models: Sequence[Served], name: str | None) -> Served:
+    """Return the model of a name; the only one, where a request may leave the name out."""
+    known = {one.name: one for one in models}
+    if name is None and len(known) == 1:
+        return models[0]
+    if name is None:
+        raise Refusal(400, f"model is missing: one of {', '.join(known)}", param="model")
+    if name not in known:
+        raise Refusal(
+            404,
+            f'there is no model "{name}"; served: {", ".join(known)}',
+            param="model",
+            code="model_not_found",
+        )
+    return known[name]

@@ -1,0 +1,243 @@
+"""What stands before every route: who may call, by which name, with what kind of body, how long.
+
+A pure ASGI layer, so that streams and disconnects pass through it untouched. Whatever is refused
+here is refused before the body is looked at; whatever fails below is told in general words.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tinygpt.serve.config import ServeConfig
+from tinygpt.serve.refusals import Refusal, answer, log_failure
+from tinygpt.settings import parse_json
+
+__all__ = ["BODY_S", "HEADERS", "MAX_BODY", "MAX_OPEN", "Limits", "is_open"]
+
+MAX_BODY = 2**20
+"""Bytes of a body."""
+
+BODY_S = 15.0
+"""Seconds in which a body must be there."""
+
+MAX_OPEN = 512
+"""Requests at once, waiting ones and streams included; each may hold a body."""
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Of every answer that does not say otherwise. No CORS header: other sites' pages read nothing."""
+
+
+def is_open(path: str) -> bool:
+    """Tell whether a path needs no key: whether the server lives, and the page without its data."""
+    return path in ("/", "/health") or path.startswith("/static/")
+
+
+class Limits:
+    """The application with its limits before it."""
+
+    def __init__(self, app: ASGIApp, *, config: ServeConfig, reject: Callable[[str], None]) -> None:
+        """Take what to guard.
+
+        Args:
+            reject: told why a request was refused that another moment would have let through.
+        """
+        self._app, self._reject = app, reject
+        self._names = {"localhost", config.host.lower(), *(n.lower() for n in config.allow_host)}
+        self._key = None if config.key is None else config.key.encode()
+        self._n_open = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] != "http":  # no WebSocket is offered
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        self._n_open += 1
+        try:
+            self._check(scope)
+            body = await _body(Headers(scope=scope), receive)
+            _check_json(body)
+            await self._app(scope, _replayed(body, receive), send_on)
+        except Refusal as refusal:
+            await answer(refusal)(scope, receive, send_on)
+        except Exception as error:
+            log_failure(error)
+            if not started:
+                failed = Refusal(500, "the server failed; its log says why")
+                await answer(failed)(scope, receive, send_on)
+        finally:
+            self._n_open -= 1
+
+    def _check(self, scope: Scope) -> None:
+        """Refuse what need not be read, by its headers alone."""
+        headers, path = Headers(scope=scope), scope["path"]
+        host = _only(headers, "host")
+        if host is None or not self._is_ours(host):
+            raise Refusal(
+                421,
+                "the Host header is no name of this server; call it by its address, by "
+                "localhost, or start it with --allow-host NAME",
+                headers={"Connection": "close"},
+            )
+        origin = headers.get("origin")
+        if scope["method"] not in ("GET", "HEAD") and origin is not None:
+            self._check_origin(origin, host)
+        if self._key is not None and not is_open(path):
+            given = headers.get("authorization", "")
+            kind, _, key = given.partition(" ")
+            right = hmac.compare_digest(key.strip().encode(), self._key)
+            if kind.lower() != "bearer" or not right:
+                raise Refusal(
+                    401,
+                    "the key is missing or wrong; send Authorization: Bearer KEY",
+                    code="invalid_api_key",
+                    headers={"WWW-Authenticate": "Bearer", "Connection": "close"},
+                )
+        if self._n_open > MAX_OPEN and path != "/health":
+            self._reject("open")
+            raise Refusal(
+                503,
+                f"{MAX_OPEN} requests are open already; try again",
+                code="overloaded",
+                headers={"Retry-After": "1", "Connection": "close"},
+            )
+
+    def _is_ours(self, host: str) -> bool:
+        """Tell whether a Host header names this server: a name that is not known may be rebound."""
+        name = _hostname(host)
+        if name is None:
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name in self._names
+        return True  # an address is no name, so no one can make it mean another machine
+
+    def _check_origin(self, origin: str, host: str) -> None:
+        """Refuse what the page of another site asks for."""
+        parts = urlsplit(origin)
+        if parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower():
+            return
+        raise Refusal(
+            403,
+            "the page of another site may not call this server",
+            headers={"Connection": "close"},
+        )
+
+
+def _only(headers: Headers, name: str) -> str | None:
+    """Return a header that is there once."""
+    values = headers.getlist(name)
+    return values[0] if len(values) == 1 else None
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+async def _body(headers: Headers, receive: Receive) -> bytes:
+    """Read a body that is JSON and not too long, within its time."""
+    length = headers.get("content-length", "0")
+    if not (length.isdecimal() and len(length) < 20):
+        raise Refusal(400, "the Content-Length is no number", headers={"Connection": "close"})
+    has_body = int(length) > 0 or "transfer-encoding" in headers
+    if has_body:
+        _check_kind(headers)
+    if int(length) > MAX_BODY:
+        raise _too_long()
+    try:
+        async with asyncio.timeout(BODY_S):
+            return b"".join(await _chunks(receive))
+    except TimeoutError:
+        raise Refusal(
+            408, f"the body was not there after {BODY_S:g} s", headers={"Connection": "close"}
+        ) from None
+
+
+async def _chunks(receive: Receive) -> Iterable[bytes]:
+    chunks, n_bytes, more = list[bytes](), 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refusal(400, "the client left before its body was there")
+        chunks.append(message.get("body", b""))
+        n_bytes += len(chunks[-1])
+        if n_bytes > MAX_BODY:
+            raise _too_long()
+        more = message.get("more_body", False)
+    return chunks
+
+
+def _check_kind(headers: Headers) -> None:
+    """Refuse a body that is not plain JSON: a page of another site can send others unasked."""
+    kind, _, parameters = headers.get("content-type", "").partition(";")
+    charset = parameters.replace(" ", "").replace('"', "").lower()
+    encoding = headers.get("content-encoding", "identity").lower()
+    if (
+        kind.strip().lower() != "application/json"
+        or charset not in ("", "charset=utf-8")
+        or encoding != "identity"
+    ):
+        raise Refusal(
+            415,
+            "the body must be application/json in UTF-8, not compressed",
+            headers={"Connection": "close"},
+        )
+
+
+def _check_json(body: bytes) -> None:
+    """Refuse what is no JSON, has a field twice, or is nested too deeply to be meant."""
+    try:
+        if body:
+            parse_json(body.decode())
+    except RecursionError:
+        raise Refusal(400, "the body is nested too deeply") from None
+    except ValueError as error:
+        raise Refusal(400, f"the body is not JSON: {str(error)[:200]}") from None
+
+
+def _too_long() -> Refusal:
+    return Refusal(
+        413, f"the body is longer than {MAX_BODY:,} bytes", headers={"Connection": "close"}
+    )
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a receive that gives the body once and then what comes after it."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
