@@ -42,7 +42,9 @@
 #include <arm_neon.h>
 #endif
 #if defined(__unix__) || defined(__APPLE__)
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #define TINYGPT_POSIX 1
 #endif
@@ -62,7 +64,7 @@
 namespace {
 
 constexpr int32_t ABI = 1;
-constexpr int32_t LAYOUT = 2;  // of the packed file; packed_model.py has the same number
+constexpr int32_t LAYOUT = 3;  // of the packed file; packed_model.py has the same number
 
 // ---------------------------------------------------------------------------------------- refusals
 
@@ -709,7 +711,7 @@ struct Header {
   uint64_t payload_bytes, payload_sum, header_sum;
 };
 constexpr char MAGIC[8] = {'t', 'i', 'n', 'y', 'g', 'p', 't', '\n'};
-constexpr int64_t PAYLOAD_AT = 4096, CHUNK = 1 << 20;
+constexpr int64_t PAYLOAD_AT = 1 << 16, CHUNK = 1 << 20;  // at a page, however large pages are
 
 // A checksum against damage, not against malice: each step is one-to-one, so no single error hides.
 uint64_t checksum(const char* data, int64_t n, uint64_t seed) {
@@ -1029,46 +1031,72 @@ Header read_header(const char* path) {
   return header;
 }
 
+// The payload of a packed file, mapped: the pages that the system holds of it anyway, so that a
+// start costs no copy and processes share them. Where files can't be mapped it is read.
+class Payload {
+ public:
+  Payload(const char* path, int64_t n_bytes) : size_(size_t(n_bytes)) {
+#if TINYGPT_POSIX
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) refuse(DAMAGED, "%.200s can't be read: %s", path, std::strerror(errno));
+    struct stat now;  // the header's length may be of a file that another process has replaced
+    const bool fits = fstat(file, &now) == 0 && now.st_size == PAYLOAD_AT + n_bytes;
+    void* at = fits ? mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, PAYLOAD_AT) : MAP_FAILED;
+    close(file);
+    if (at != MAP_FAILED) {
+      data_ = static_cast<char*>(at);
+      madvise(at, size_, MADV_WILLNEED);
+      return;
+    }
+#endif
+    copy_.allocate(n_bytes);
+    const File source(std::fopen(path, "rb"));
+    if (!source || !seek(source.get(), PAYLOAD_AT) ||
+        std::fread(copy_.as<char>(), 1, size_, source.get()) != size_)
+      refuse(DAMAGED, "%.200s can't be read", path);
+  }
+  ~Payload() {
+#if TINYGPT_POSIX
+    if (data_) munmap(data_, size_);
+#endif
+  }
+  Payload(const Payload&) = delete;
+  Payload& operator=(const Payload&) = delete;
+
+  const char* get() const { return data_ ? data_ : copy_.as<char>(); }
+
+ private:
+  char* data_ = nullptr;
+  size_t size_;
+  Memory copy_;
+};
+
 struct Model {
   Header header;
   Plan plan;
-  Memory payload;
+  std::unique_ptr<Payload> payload;
 
   Model(const char* path, int n_threads) : header(read_header(path)), plan(header.shape) {
     if (uint64_t(plan.n_bytes) != header.payload_bytes)
       refuse(DAMAGED, "%.200s does not hold the model it names", path);
-    payload.allocate(plan.n_bytes);
-    read(path, n_threads);
-    plan.bind(payload.as<char>());
+    payload = std::make_unique<Payload>(path, plan.n_bytes);
+    check_sums(path, n_threads);
+    plan.bind(payload->get());
   }
 
  private:
-  // Read by all threads into large pages, summing each chunk while it is in the cache.
-  void read(const char* path, int n_threads) {
+  void check_sums(const char* path, int n_threads) const {
     const int64_t n = plan.n_bytes, n_chunks = (n + CHUNK - 1) / CHUNK;
     std::vector<uint64_t> sums(static_cast<size_t>(n_chunks));
-    std::vector<File> files;
-    for (int t = 0; t < n_threads; ++t) {
-      files.emplace_back(std::fopen(path, "rb"));
-      if (!files.back()) refuse(DAMAGED, "%.200s can't be read: %s", path, std::strerror(errno));
-      std::setvbuf(files.back().get(), nullptr, _IONBF, 0);
-    }
-    std::atomic<bool> whole{true};
     Pool pool(n_threads);
     pool.run([&](int t) {
-      FILE* file = files[size_t(t)].get();
-      const Range own = share(n_chunks, t, n_threads);
-      bool good = seek(file, PAYLOAD_AT + own.begin * CHUNK);
-      for (int64_t i = own.begin; good && i < own.end; ++i) {
-        char* data = payload.as<char>() + i * CHUNK;
-        const int64_t part = std::min(CHUNK, n - i * CHUNK);
-        good = std::fread(data, 1, size_t(part), file) == size_t(part);
-        sums[size_t(i)] = checksum(data, part, uint64_t(i));
-      }
-      if (!good) whole = false;
+      pool.deal(n_chunks, t);
+      for (int64_t i; (i = pool.next(t)) >= 0;)
+        sums[size_t(i)] =
+            checksum(payload->get() + i * CHUNK, std::min(CHUNK, n - i * CHUNK), uint64_t(i));
     });
     const uint64_t sum = checksum(reinterpret_cast<const char*>(sums.data()), n_chunks * 8, 1);
-    if (!whole || sum != header.payload_sum) refuse(DAMAGED, "%.200s is damaged", path);
+    if (sum != header.payload_sum) refuse(DAMAGED, "%.200s is damaged", path);
   }
 };
 

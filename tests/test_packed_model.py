@@ -149,9 +149,9 @@ class TestDamage:
         whole, rng = path.read_bytes(), np.random.default_rng(0)
         places = [
             *range(0, 120, 5),
-            4096,
+            65536,
             len(whole) - 65,
-            *rng.integers(4096, len(whole) - 64, 12),
+            *rng.integers(65536, len(whole) - 64, 12),
         ]
         for n, place in enumerate(places):
             damaged = bytearray(whole)
@@ -160,7 +160,7 @@ class TestDamage:
             np.testing.assert_array_equal(rows(opened(folder)), expected)
             assert n_packed() == n + 2
             assert path.read_bytes() == whole
-        for size in (0, 7, 100, 4095, 4096, len(whole) // 2, len(whole) - 1):
+        for size in (0, 7, 100, 4095, 65535, 65536, len(whole) // 2, len(whole) - 1):
             path.write_bytes(whole[:size])
             opened(folder)
             assert path.read_bytes() == whole

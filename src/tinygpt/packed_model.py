@@ -4,8 +4,8 @@
 
 `tensors` are a checkpoint's, in HF's names and orientation, as weights.read_weights gives them. A
 packed file is named by a hash of all that it depends on: the weights' content, the sizes, the
-precision and the layout. It carries checksums of every byte, which each start verifies while it
-reads; a damaged one is packed anew. No torch here.
+precision and the layout. It is mapped, and carries checksums of every byte, which each start
+verifies; a damaged one is packed anew. No torch here.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ __all__ = ["PRECISIONS", "PackedModel", "available_cpus", "open_packed"]
 PRECISIONS = ("exact", "int8", "int8-dynamic")
 """How the matrices are computed with: float32; weights rounded to 8 bits; activations too."""
 
-_LAYOUT = 2  # of the packed file; native/decode.cpp has the same number
+_LAYOUT = 3  # of the packed file; native/decode.cpp has the same number
 _KINDS = {  # of activation: the functions that decode.cpp computes, in its order
     **dict.fromkeys(
         ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"), 0
