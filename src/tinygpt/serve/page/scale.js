@@ -1,0 +1,112 @@
+// Both models to scale, with what every component holds and costs; a slider over n_embd.
+
+import { get } from "./api.js";
+import { blocks } from "./blocks.js";
+import { calm, chip, find, make, say } from "./dom.js";
+import { failed, loading } from "./panel.js";
+import { model, sides, state } from "./store.js";
+import { count, plural, short, size } from "./text.js";
+
+const WIDEST = 1536;
+const answers = new Map(); // path -> answer; the slider goes back and forth
+let shapes = [], drawn = "", asked = null;
+
+async function account(name, width, signal) {
+  const path = `page/scale?${new URLSearchParams({ model: name, ...(width ? { n_embd: width } : {}) })}`;
+  if (!answers.has(path)) answers.set(path, await get(path, signal));
+  return answers.get(path);
+}
+
+export async function show() {
+  const who = sides(), names = who.map((side) => model(side).name), wanted = JSON.stringify(names);
+  if (!names.length || drawn === wanted) return;
+  asked?.abort();
+  asked = new AbortController();
+  const { signal } = asked;
+  loading(find("scale"), "Counting the weights …", () => asked.abort());
+  try {
+    const found = await Promise.all(names.map((name) => account(name, null, signal)));
+    shapes = found.map((one, i) => ({ ...one, side: who[i], own: one }));
+    drawn = wanted;
+    frame();
+    picture();
+  } catch (error) {
+    failed(find("scale"), error, show);
+  }
+}
+
+function frame() { // what stays while the slider moves
+  const sliders = shapes.filter((shape) => shape.n_embd_step).map(slider);
+  find("scale").replaceChildren(
+    make("p.lede", {}, "The same four pieces at both sizes. Equal areas are equal numbers of parameters: each block is a column as wide as the model, the token embedding is wrapped into columns of the same height."),
+    make("div.sliders", {}, sliders),
+    make("figure.wide", {}, make("div", { id: "scale-picture" }), make("figcaption.key", {}, ["embedding", "attention", "mlp"].map((what) => [make(`i.${what}`), { embedding: "embeddings", attention: "attention", mlp: "MLP" }[what], " "]))),
+    make("div.scroll", { role: "region", "aria-label": "Components", tabindex: 0, id: "scale-table" }),
+  );
+}
+
+function slider(shape) {
+  const step = shape.n_embd_step, output = make("output", { for: `width-${shape.side}` }, count(shape.n_embd));
+  const input = make("input", { type: "range", id: `width-${shape.side}`, min: step * Math.max(1, Math.ceil(16 / step)), max: Math.floor(WIDEST / step) * step, step });
+  input.value = shape.n_embd;
+  const reset = make("button.small", { type: "button", disabled: true, onclick: () => { input.value = shape.own.n_embd; input.dispatchEvent(new Event("input")); } }, "As it is");
+  let running = null;
+  const refresh = calm(async (width) => {
+    running?.abort();
+    running = new AbortController();
+    try {
+      const found = await account(model(shape.side).name, width, running.signal);
+      shapes = shapes.map((one) => (one.side === shape.side ? { ...one, ...found } : one));
+      picture();
+      say(`${count(found.n_params)} parameters`);
+    } catch (error) {
+      if (error.name !== "AbortError") output.textContent = error.message;
+    }
+  }, 40);
+  input.addEventListener("input", () => {
+    const width = Number(input.value);
+    output.textContent = count(width);
+    reset.disabled = width === shape.own.n_embd;
+    refresh(width);
+  });
+  return make(`p.setting.${shape.side}`, {}, make("label", { for: input.id }, chip(shape.side), " n_embd, its width"), make("span.slider", {}, input, output, reset));
+}
+
+function picture() {
+  const box = find("scale-picture");
+  if (!box) return;
+  const width = Math.max(300, box.clientWidth);
+  box.replaceChildren(blocks(shapes, width, width < 520 ? 200 : 360));
+  find("scale-table").replaceChildren(table());
+}
+
+function table() {
+  const keys = new Map(shapes.flatMap((shape) => shape.components.map((one) => [one.key, one.label])));
+  const cells = (shape, one) => {
+    if (!one) return [make("td", {}, "–"), make("td", {}, "–")];
+    const share = one.n_params / shape.n_params, tied = one.key === "lm_head" && !one.n_params;
+    const text = one.key === "attention_scores" ? "no weights" : tied ? "tied to the embedding" : `${count(one.n_params)} (${(100 * share).toFixed(1)}%)`;
+    return [make("td", {}, text), make("td", {}, one.flops_per_token === null ? "–" : short(one.flops_per_token))];
+  };
+  const sum = (name, value) => make("tr", {}, make("th", { scope: "row" }, name), shapes.map((shape) => make("td", { colspan: 2 }, value(shape))));
+  const known = (value, write) => (value === null || value === undefined ? "–" : write(value));
+  return make("table.scale", {},
+    make("thead", {}, make("tr", {}, make("td"), shapes.map((shape) => make("th", { scope: "colgroup", colspan: 2 }, chip(shape.side), " ", shape.name, shape.n_embd === shape.own.n_embd ? "" : make("em", {}, `, were it ${count(shape.n_embd)} wide`)))),
+      make("tr", {}, make("th", { scope: "col" }, "component"), shapes.map(() => [make("th", { scope: "col" }, "parameters"), make("th", { scope: "col" }, "FLOPs per token")]))),
+    make("tbody", {}, [...keys].map(([key, label]) => make("tr", {}, make("th", { scope: "row" }, label), shapes.map((shape) => cells(shape, shape.components.find((one) => one.key === key)))))),
+    make("tbody.sums", {},
+      sum("all parameters", (shape) => make("b", {}, count(shape.n_params))),
+      sum("weights", (shape) => size(shape.weights_bytes)),
+      sum("FLOPs per token", (shape) => known(shape.flops_per_token, short)),
+      sum("FLOPs per byte", (shape) => known(shape.flops_per_byte, short)),
+      sum("bytes per token", (shape) => known(shape.bytes_per_token, (n) => n.toFixed(2))),
+      sum("KV cache, full context", (shape) => known(shape.kv_cache_bytes, size)),
+      sum("memory to train it", (shape) => known(shape.training_memory_bytes, size)),
+      sum("context", (shape) => plural(shape.n_positions, "token"))));
+}
+
+export function mount() {
+  new ResizeObserver(calm(() => { if (state.tab === "scale" && shapes.length && drawn) picture(); }, 100)).observe(find("panel-scale"));
+}
+
+export const forget = () => { drawn = ""; if (state.tab === "scale") show(); };
