@@ -34,6 +34,7 @@ VERBS = {
     "evaluate": "Score a text: bits per byte, perplexity, loss by position.",
     "lens": "Colour a text by the bits that each character costs one model or two.",
     "bench": "Time a model here: prefill and decode speed, memory, start-up.",
+    "serve": "Serve models to a page in the browser and to OpenAI's clients.",
     "inspect": "Show parameters, FLOPs and memory by component; needs no weights.",
     "doctor": "Say where each key of a config belongs, and split a mixed one.",
     "convert": "Write a model as a model folder or GGUF file; opens nanoGPT's and minGPT's.",

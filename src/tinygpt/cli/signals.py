@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run trains: the first asks it to save and stop, the second ends it."""
+"""Ctrl-C and SIGTERM during long work: the first asks for an orderly end, the second ends it."""
 
 import signal
 import threading
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from tinygpt.cli import console
 
 __all__ = ["Stop", "stoppable"]
+
+_WORDS = "stopping as soon as all is safe; once more ends at once, without saving"
 
 
 class Stop:
@@ -27,8 +29,12 @@ class Stop:
 
 
 @contextmanager
-def stoppable() -> Iterator[Stop]:
-    """Catch SIGINT and SIGTERM inside the block and give the flag that they set."""
+def stoppable(words: str = _WORDS) -> Iterator[Stop]:
+    """Catch SIGINT and SIGTERM inside the block and give the flag that they set.
+
+    Args:
+        words: what is said at the first one.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():  # Python allows it only there
         yield stop
@@ -38,7 +44,7 @@ def stoppable() -> Iterator[Stop]:
         if stop():
             raise SystemExit(128 + number)
         stop.signal_number = number
-        console.say("stopping as soon as all is safe; once more ends at once, without saving")
+        console.say(words)
 
     before = {n: signal.signal(n, asked) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
