@@ -5,33 +5,32 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
+from starlette.exceptions import HTTPException
 
 from tinygpt.errors import TinyGPTError
 from tinygpt.language_model import LanguageModel
 from tinygpt.serve.config import ServeConfig
 from tinygpt.serve.page_api import router
+from tinygpt.serve.refusals import answer_http, answer_tinygpt, answer_validation
 from tinygpt.serve.served import Served
 
 N_SLOTS = 3
 
 
 def page_client(models: Sequence[LanguageModel], runs: Path | str = "no-such-folder") -> TestClient:
-    """Return a client; a TinyGPTError is answered 400, any other error is raised."""
+    """Return a client that gets refusals as the server gives them; other errors are raised."""
     app = FastAPI()
     batcher: Any = SimpleNamespace(n_slots=N_SLOTS)
     served = [Served(name=lm.name, lm=lm, batcher=batcher) for lm in models]
     app.include_router(router(served, ServeConfig(runs=str(runs))))
 
-    @app.exception_handler(TinyGPTError)
-    def _refused(request: Request, error: TinyGPTError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 400)
-
-    @app.exception_handler(RequestValidationError)
-    def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"detail": error.errors()[0]["msg"]}, 422)
-
+    for kind, handler in (
+        (HTTPException, answer_http),
+        (TinyGPTError, answer_tinygpt),
+        (RequestValidationError, answer_validation),
+    ):
+        app.add_exception_handler(kind, handler)
     return TestClient(app)

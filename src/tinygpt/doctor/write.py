@@ -11,7 +11,7 @@ from tinygpt.doctor.fields import plain
 from tinygpt.doctor.split import RUN_FILE, Split
 from tinygpt.errors import ConfigError, MachineError
 
-__all__ = ["write_split"]
+__all__ = ["toml_text", "write_split"]
 
 
 def write_split(split: Split, folder: Path) -> list[Path]:
@@ -31,7 +31,7 @@ def write_split(split: Split, folder: Path) -> list[Path]:
         contents["leftover.json"] = {key: plain(value) for key, value in split.left_over.items()}
     try:
         texts = {
-            name: (_toml(content) if name == RUN_FILE else _json(content)).encode()
+            name: (toml_text(content) if name == RUN_FILE else _json(content)).encode()
             for name, content in contents.items()
         }
     except (TypeError, ValueError) as error:
@@ -55,8 +55,8 @@ def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def _toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Write tables of plain values; TOML has no null, so what is null is left out.
+def toml_text(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write a run file: tables of plain values; TOML has no null, so what is null is left out.
 
     Numbers, booleans, texts and lists of them look in TOML as in JSON, but for half-characters.
     """

@@ -9,7 +9,17 @@ from tinygpt.model_report import ModelReport
 from tinygpt.report.quality_rows import quality_sections
 from tinygpt.report.table import Row, Section, rows_of
 
-__all__ = ["components", "config_rows", "sections", "sentences", "title"]
+__all__ = ["COMPONENTS", "components", "config_rows", "sections", "sentences", "title"]
+
+COMPONENTS = {
+    "wte": "token embedding (wte)",
+    "wpe": "positions (wpe)",
+    "attention": "attention",
+    "mlp": "MLP",
+    "layer_norm": "LayerNorm",
+    "lm_head": "output matrix (lm_head)",
+}
+"""What pictures and tables call the parts of a model."""
 
 
 def title(comparison: Comparison) -> str:
@@ -120,16 +130,8 @@ def _components(models: Sequence[ModelReport]) -> tuple[Row, ...]:
             return "none"
         return f"{n:,} ({n / m.n_params:.1%})"
 
-    meanings = {
-        "wte": "token embedding (wte)",
-        "wpe": "positions (wpe)",
-        "attention": "attention",
-        "mlp": "MLP",
-        "layer_norm": "LayerNorm",
-        "lm_head": "output matrix (lm_head)",
-    }
     return tuple(
-        Row(meanings.get(name, name), tuple(value(m, name) for m in models))
+        Row(COMPONENTS.get(name, name), tuple(value(m, name) for m in models))
         for name in components(models)
     )
 

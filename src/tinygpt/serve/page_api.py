@@ -5,19 +5,30 @@ the page. What takes long runs in threads (page_work.py); nothing here is comput
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 import tinygpt
 from tinygpt.serve.config import ServeConfig
+from tinygpt.serve.page_config import configs
 from tinygpt.serve.page_models import Models, about
-from tinygpt.serve.page_requests import NextRequest, SurpriseRequest, TokensRequest
+from tinygpt.serve.page_requests import (
+    MAX_REPORTED,
+    Name,
+    NextRequest,
+    SurpriseRequest,
+    TokensRequest,
+)
+from tinygpt.serve.page_scale import scale
 from tinygpt.serve.page_surprise import surprise
 from tinygpt.serve.page_tokens import next_tokens, tokens_of
 from tinygpt.serve.page_work import Workers
 from tinygpt.serve.served import Served
 
 __all__ = ["router"]
+
+MAX_WIDTH = 65_536
 
 
 def router(models: Sequence[Served], settings: ServeConfig) -> APIRouter:
@@ -32,6 +43,7 @@ def router(models: Sequence[Served], settings: ServeConfig) -> APIRouter:
     quick, slow = Workers(at_once=2, waiting=32), Workers(at_once=1, waiting=8)
     _add_prompt(page, shown, quick)
     _add_surprise(page, shown, slow)
+    _add_architecture(page, shown, quick)
     return page
 
 
@@ -69,3 +81,27 @@ def _add_surprise(page: APIRouter, models: Models, slow: Workers) -> None:
     async def _surprise(request: Request, asked: SurpriseRequest) -> Response:
         lms = [models.find(name).lm for name in asked.models]
         return await slow.run(request, lambda stop: surprise(lms, asked.text, stop))
+
+
+def _add_architecture(page: APIRouter, models: Models, quick: Workers) -> None:
+    """Add what the models are made of, and their config files."""
+
+    @page.get("/scale")
+    async def _scale(
+        request: Request,
+        model: Name,
+        n_embd: Annotated[int | None, Query(ge=1, le=MAX_WIDTH)] = None,
+    ) -> Response:
+        one = models.find(model)
+        return await quick.run(
+            request,
+            lambda stop: scale(one.name, one.lm.config, n_embd, models.bytes_per_token(one)),
+        )
+
+    @page.get("/config")
+    async def _config(
+        request: Request,
+        names: Annotated[list[Name], Query(alias="models", min_length=1, max_length=MAX_REPORTED)],
+    ) -> Response:
+        lms = [models.find(name).lm for name in names]
+        return await quick.run(request, lambda stop: configs(lms))

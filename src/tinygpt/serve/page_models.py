@@ -1,27 +1,28 @@
 """What the page's head says of each model that is served: sizes, tokenizer, engine, memory."""
 
-import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
-
-from fastapi import HTTPException
 
 from tinygpt.config_keys import config_files
 from tinygpt.errors import TinyGPTError, did_you_mean
 from tinygpt.foreign import ForeignConfig, account_of
 from tinygpt.language_model import LanguageModel
 from tinygpt.run_config import SCORED_BYTES
+from tinygpt.serve.refusals import Refusal
 from tinygpt.serve.served import Served
 from tinygpt.settings import to_dict
 from tinygpt.texts import known_to_all, python_docs
 from tinygpt.tokenization import tokenization
 
-__all__ = ["Models", "about", "trained_on"]
+__all__ = ["Models", "about", "without_folders"]
 
 MEASURED_ON = "python-docs"
 """The text of `bytes_per_token`: it is on every machine, and the same for all models."""
+
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^/:;,\"'\n]+/)*")
 
 
 class Models:
@@ -33,10 +34,14 @@ class Models:
         self._bytes_per_token: dict[str, float | None] = {}
 
     def find(self, name: str) -> Served:
-        """Return the model of a name; HTTPException 404 if none is called so."""
+        """Return the model of a name; Refusal 404 if none is called so."""
         if name not in self._by_name:
-            raise HTTPException(
-                404, f'no model "{name[:100]}" is served here{did_you_mean(name, self._by_name)}'
+            near = did_you_mean(name, self._by_name)
+            raise Refusal(
+                404,
+                f'no model "{name[:100]}" is served here{near}',
+                param="model",
+                code="model_not_found",
             )
         return self._by_name[name]
 
@@ -81,14 +86,24 @@ def about(models: Models, served: Served, run: str | None) -> dict[str, Any]:
         "weights_bytes": costs.weights_bytes,
         "kv_cache_bytes": cache_bytes,
         "memory_bytes": costs.weights_bytes + (cache_bytes or 0) * served.batcher.n_slots,
-        "trained_on": trained_on(lm),
+        "trained_on": _trained_on(lm),
         "run": run,
-        "notes": [note.replace(f"{lm.path}{os.sep}", "") for note in lm.notes],
+        "notes": [without_folders(note) for note in lm.notes],
         "generation": {key: settings[key] for key in settings if not key.endswith("_id")},
     }
 
 
-def trained_on(lm: LanguageModel) -> str | None:
+def without_folders(message: str) -> str:
+    """Return a message with the names of files and folders, but not where they are.
+
+    Example:
+        >>> without_folders("/home/me/run/config.json: not JSON")
+        'config.json: not JSON'
+    """
+    return _FOLDERS.sub("", message)
+
+
+def _trained_on(lm: LanguageModel) -> str | None:
     """Return the name of a run's corpus, without its folder; None where it is not known."""
     with suppress(TinyGPTError):
         files = config_files(lm.path, lm.config)

@@ -4,7 +4,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["NextRequest", "ReportRequest", "SurpriseRequest", "TokensRequest"]
+__all__ = [
+    "MAX_REPORTED",
+    "Name",
+    "NextRequest",
+    "ReportRequest",
+    "SurpriseRequest",
+    "TokensRequest",
+]
 
 MAX_TOKENS_BYTES = 64 * 1024
 MAX_SCORED_BYTES = 32 * 1024

@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
+
+from tinygpt.serve.refusals import Refusal
 
 __all__ = ["Cancelled", "Workers", "end_if"]
 
@@ -46,13 +48,14 @@ class Workers:
         """Answer a request with what the work gives.
 
         Raises:
-            HTTPException: 503, as much is waiting as may.
+            Refusal: 503, as much is waiting as may.
             TinyGPTError: what the work raised.
         """
         if self._n >= self._most:
-            raise HTTPException(
+            raise Refusal(
                 503,
                 "the page asks for more than this server does at once; try again in a moment",
+                code="overloaded",
                 headers={"Retry-After": str(RETRY_S)},
             )
         self._n += 1
