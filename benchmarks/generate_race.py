@@ -27,6 +27,7 @@ from benchmarks.readme_table import splice
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / ".race"
 PAGE, PICTURE = ROOT / "docs" / "measuring.md", ROOT / "docs" / "generate-race.svg"
+README = ROOT / "README.md"
 PEERS = str(Path(__file__).with_name("generate_peers.py"))
 
 PACKAGES = {
@@ -51,6 +52,22 @@ BIG = [
 ]
 SMALL = [*BIG[:5], ("tutorial", "float32")]
 RACES = {"distilgpt2": BIG, "tinygpt": SMALL}
+FLOAT = ("transformers float32", "ctranslate2 float32", "openvino float32", "llama_cpp F32")
+BYTES = ("ctranslate2 int8", "openvino int8", "llama_cpp Q8_0")
+CLAIMS = [  # (shape, figure, ours, the peers that hold the same precision)
+    ("distilgpt2", "decode_1", "tinygpt exact", FLOAT),
+    ("distilgpt2", "decode_1", "tinygpt int8", BYTES),
+    ("distilgpt2", "decode_1", "tinygpt int8-dynamic", BYTES),
+    ("distilgpt2", "decode_8", "tinygpt exact", FLOAT),
+    ("distilgpt2", "decode_8", "tinygpt int8-dynamic", BYTES),
+    ("distilgpt2", "prefill", "tinygpt exact", FLOAT),
+    ("distilgpt2", "prefill", "tinygpt int8-dynamic", BYTES),
+    ("distilgpt2", "first_s", "tinygpt exact", FLOAT),
+    ("distilgpt2", "first_s", "tinygpt int8", BYTES),
+    ("tinygpt", "decode_1", "tinygpt exact", ("transformers float32",)),
+    ("tinygpt", "decode_1", "tinygpt exact", ("tutorial float32",)),
+    ("tinygpt", "decode_1", "tinygpt exact", ("tinygpt torch",)),
+]
 COLUMNS = {
     "decode_1": "decode, batch 1",
     "decode_8": "batch 8",
@@ -73,10 +90,42 @@ def main() -> None:
                 _measured(shape, peer, precision, folder, sizes, i, quick)
         found[shape] = _results(shape, quick)
     if not quick:
-        page = splice(PAGE.read_text("utf-8"), "generate-race", tables(found))
-        PAGE.write_text(page, "utf-8")
+        for path, text in ((PAGE, tables(found) + "\n\n" + ratios(found)), (README, ratios(found))):
+            path.write_text(splice(path.read_text("utf-8"), "generate-race", text), "utf-8")
         PICTURE.write_text(picture(found["distilgpt2"]), "utf-8")
-    print(tables(found))
+    print(f"{tables(found)}\n\n{ratios(found)}")
+
+
+def ratios(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Return a Markdown table of each claim: ours against the best peer, round by round.
+
+    The best peer is the one with the best median. A ratio above 1 says that ours is ahead, of
+    seconds too.
+    """
+    lines = [
+        f"Ratios of `make bench-generate`, {date.today()}, {os.cpu_count()} cores: the median of "
+        "the rounds (lowest to highest).",
+        "",
+        "| shape | figure | ours | the best of the same precision | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for shape, key, ours, peers in CLAIMS:
+        own = _by_round(found.get(shape, []), ours, key)
+        others = {peer: _by_round(found.get(shape, []), peer, key) for peer in peers}
+        others = {peer: values for peer, values in others.items() if values.keys() & own.keys()}
+        if not others:
+            continue
+        sign = 1 if key.endswith("_s") else -1  # of seconds the lowest is the best
+        best = min(others, key=lambda peer: sign * statistics.median(others[peer].values()))
+        shared = own.keys() & others[best].keys()
+        each = sorted((own[i] / others[best][i]) ** -sign for i in shared)
+        shown = f"{statistics.median(each):.2f} ({each[0]:.2f} to {each[-1]:.2f})"
+        lines.append(f"| {shape} | {COLUMNS[key]} | {ours} | {best} | {shown} |")
+    return "\n".join(lines)
+
+
+def _by_round(rounds: list[dict[str, Any]], name: str, key: str) -> dict[int, float]:
+    return {r["round"]: r[key] for r in _grouped(rounds).get(name, []) if key in r}
 
 
 def tables(found: dict[str, list[dict[str, Any]]]) -> str:

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from benchmarks import generate_race
 from benchmarks.generate_peers import PEERS, measure
-from benchmarks.generate_race import BIG, SMALL, picture, tables
+from benchmarks.generate_race import BIG, CLAIMS, SMALL, picture, ratios, tables
 from benchmarks.readme_table import splice
 
 
@@ -53,6 +53,25 @@ def test_the_table_has_medians_ranges_and_the_same_text() -> None:
         *("tinygpt exact", "90"),
         *("transformers float32", "30"),
     ]
+
+
+def test_a_ratio_is_of_one_round_against_the_best_peer() -> None:
+    found = rounds("tinygpt", "exact", [90.0, 80.0, 100.0], [1])
+    found += rounds("transformers", "float32", [200.0, 1.0, 1.0], [1])
+    found += rounds("openvino", "float32", [30.0, 40.0, 50.0], [1])
+    for one in found:
+        one["first_s"] = 0.5 if one["peer"] == "tinygpt" else 1.0
+    page = ratios({"distilgpt2": found})
+    ours = "| distilgpt2 | decode, batch 1 | tinygpt exact | openvino float32 |"
+    assert f"{ours} 2.00 (2.00 to 3.00) |" in page
+    assert "first token, s | tinygpt exact | transformers float32 | 2.00 (2.00 to 2.00) |" in page
+    assert "int8" not in page
+
+
+def test_claims_name_contestants() -> None:
+    names = {f"{peer} {precision}" for peer, precision in BIG + SMALL}
+    assert {ours for _, _, ours, _ in CLAIMS} <= names
+    assert {peer for *_, peers in CLAIMS for peer in peers} <= names
 
 
 def test_what_has_been_measured_is_not_measured_again(tmp_path, monkeypatch) -> None:
