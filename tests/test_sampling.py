@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import ModelConfig
-from tinygpt.sampling import generator, next_id, probabilities
+from tinygpt.sampling import generator, lowered, next_id, probabilities
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
@@ -318,3 +318,22 @@ class TestGenerator:
             expected = [word >> 11 for counter in (1, 2) for word in block(counter, key)]
             rng = generator(*key)
             assert [rng.random() * 2**53 for _ in range(8)] == expected
+
+
+def test_openais_penalties() -> None:
+    logits = np.array([1, 2, 3, -4], np.float32)
+    out = lowered(logits, {1: 3, 3: 1}, presence=0.5, frequency=0.25)
+    assert out.tolist() == [1, 2 - 0.5 - 0.75, 3, -4 - 0.5 - 0.25]
+    assert logits.tolist() == [1, 2, 3, -4]
+    assert lowered(logits, {}, presence=1, frequency=1).tolist() == logits.tolist()
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01, 1.0, 8.0])
+@pytest.mark.parametrize("top_p", [1e-9, 0.3, 0.9, 0.999999])
+def test_top_p_of_many_tokens_is_that_of_a_whole_sort(spread: float, top_p: float) -> None:
+    logits = np.random.default_rng(3).normal(0, spread, 3000).astype(np.float32).round(1)  # ties
+    p = probabilities(logits, GenerationConfig(temperature=1.0))
+    order = np.argsort(-p, kind="stable")
+    p[order[p[order].cumsum() - p[order] >= top_p]] = 0
+    actual = probabilities(logits, GenerationConfig(temperature=1.0, top_p=top_p))
+    assert np.array_equal(actual, p / p.sum())

@@ -96,13 +96,28 @@ def probabilities(logits: Logits, settings: GenerationConfig, seen: Collection[i
     p = np.exp(scores)
     p /= p.sum()
     if settings.top_p < 1:
-        order = np.argsort(-p, kind="stable")
-        before = p[order].cumsum() - p[order]  # mass of the more likely tokens
-        p[order[before >= settings.top_p]] = 0
+        p = _most_likely(p, settings.top_p)
     if settings.min_p > 0:
         p[p < settings.min_p * p.max()] = 0
     p /= p.sum()
     return p
+
+
+def _most_likely(p: Scores, mass: float, n: int = 1024) -> Scores:
+    """Return p without what comes after the most likely tokens whose sum is `mass`.
+
+    Only about n tokens are sorted where that many are enough.
+    """
+    least = np.partition(p, -n)[-n] if n < p.size else 0.0
+    ids = np.flatnonzero(p >= least)
+    order = ids[np.argsort(-p[ids], kind="stable")]
+    up_to = p[order].cumsum()
+    if up_to[-1] < mass + 1e-9 and least > 0:  # more than rounding can add
+        return _most_likely(p, mass, p.size)
+    kept = order[up_to - p[order] < mass]  # what is more likely has less mass than that
+    out = np.zeros_like(p)
+    out[kept] = p[kept]
+    return out
 
 
 def finite_scores(logits: Logits) -> Scores:

@@ -78,9 +78,9 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Jobs that wait for one."""
+        """Jobs that wait for one; not those whose slot is free already."""
         with self._turns.changed:
-            return len(self._turns.waiting)
+            return max(0, len(self._turns.waiting) - len(self._turns.free))
 
     @property
     def slots_in_use(self) -> int:

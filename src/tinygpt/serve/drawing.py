@@ -15,23 +15,30 @@ __all__ = ["draw"]
 def draw(session: DecodeSession, writing: Sequence[Writing]) -> dict[Writing, int | Exception]:
     """Choose the next id of each job; or say why there is none, which is that job's fate alone."""
     found: dict[Writing, int | Exception] = {}
-    alone: list[Writing] = []
+    if isinstance(session, SamplingSession):
+        for group in _groups(writing):
+            found |= _draw_inside(session, group)
+    for one in writing:
+        if one not in found:
+            assert one.slot is not None
+            try:
+                found[one] = one.draw(session.logits(one.slot))
+            except Exception as error:  # whatever it is, the others go on
+                found[one] = error
+    return found
+
+
+def _groups(writing: Sequence[Writing]) -> list[list[Writing]]:
+    """Return who is drawn for inside, call by call: the greedy, and samples if all are of one way.
+
+    Each call reads the head's weights anew, which costs more than to draw from logits here.
+    """
     groups: dict[tuple[object, ...], list[Writing]] = {}
     for one in writing:
-        if isinstance(session, SamplingSession) and one.is_plain:
+        if one.is_plain:
             groups.setdefault(_way(one), []).append(one)
-        else:
-            alone.append(one)
-    if isinstance(session, SamplingSession):
-        for group in groups.values():
-            found |= _draw_inside(session, group)
-    for one in alone:
-        assert one.slot is not None
-        try:
-            found[one] = one.draw(session.logits(one.slot))
-        except Exception as error:  # whatever it is, the others go on
-            found[one] = error
-    return found
+    sampled = [way for way in groups if len(way) > 1]
+    return [group for way, group in groups.items() if way not in sampled or len(sampled) == 1]
 
 
 def _way(one: Writing) -> tuple[object, ...]:
@@ -63,4 +70,6 @@ def _draw_inside(
             return {group[0]: error}
         alone = (_draw_inside(session, [one]) for one in group)
         return {one: new for found in alone for one, new in found.items()}
+    for one in group:
+        one.skip_draw()
     return {one: row[0] for one, row in zip(group, rows, strict=True)}

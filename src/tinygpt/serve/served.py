@@ -61,17 +61,25 @@ def open_models(
         )
         for name in names
     ]
-    for i, lm in enumerate(lms):
-        if lm.name in {other.name for other in lms[:i]}:
+    called = [_name(lm) for lm in lms]
+    for i, name in enumerate(called):
+        if name in called[:i]:
             raise ConfigError(
-                f'two models are called "{lm.name}", and a request could not tell them apart; '
+                f'two models are called "{name}", and a request could not tell them apart; '
                 "rename one of the folders, or serve one of them"
             )
-    return [serve_model(lm, config, observe(lm.name) if observe else None) for lm in lms]
+    return [
+        serve_model(lm, config, observe(name) if observe else None)
+        for name, lm in zip(called, lms, strict=True)
+    ]
 
 
 def serve_model(lm: LanguageModel, config: ServeConfig, observer: Observer | None = None) -> Served:
-    """Start the batcher of a model that is open."""
+    """Start the batcher of a model that is open.
+
+    Raises:
+        MachineError: no memory for its slots.
+    """
     batcher = Batcher(
         lm,
         n_slots=config.slots,
@@ -79,4 +87,9 @@ def serve_model(lm: LanguageModel, config: ServeConfig, observer: Observer | Non
         max_waiting_per_client=config.max_waiting_per_client,
         observer=observer,
     )
-    return Served(name=lm.name, lm=lm, batcher=batcher)
+    return Served(name=_name(lm), lm=lm, batcher=batcher)
+
+
+def _name(lm: LanguageModel) -> str:
+    """Return the name of the run, the hub's, or of a folder its last part: clients see no paths."""
+    return lm.name if lm.path is None or lm.commit else lm.path.resolve().name

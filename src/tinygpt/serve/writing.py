@@ -118,6 +118,11 @@ class Writing:
             )
         return next_id(logits, job.generation, self._rng, self.seen)
 
+    def skip_draw(self) -> None:
+        """Know that an engine drew the next id from the same random stream."""
+        if self.job.generation.temperature > 0:
+            self._rng.random()
+
     def accept(self, new: int, logits: Logits | None, n_positions: int) -> Piece:
         """Take the id that was drawn; return what is to be given, the last piece at the end.
 
