@@ -7,7 +7,7 @@ disjoint windows, and not the figure of a comparison (docs/measuring.md). No tor
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,18 @@ from typing import Any
 from tinygpt.model_folder import read_training
 from tinygpt.run_log import read_lines
 
-__all__ = ["CurvePoint", "LearningCurve", "read_curve"]
+__all__ = ["BytesPerToken", "CurvePoint", "LearningCurve", "bytes_per_token", "read_curve"]
 
 # What the log of a folder from elsewhere may raise; a CheckpointError is an OSError.
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BytesPerToken:
+    """Of a run's own tokenizer, on both parts of its corpus: they turn nats into bits per byte."""
+
+    train: float
+    held_out: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +64,21 @@ def read_curve(folder: Path | None) -> LearningCurve | None:
     return None
 
 
-def _points(events: Iterator[dict[str, Any]], sizes: dict[str, int]) -> Iterator[CurvePoint]:
-    train_bytes_per_token = sizes["n_train_bytes"] / sizes["n_train_tokens"]
+def bytes_per_token(sizes: Mapping[str, int]) -> BytesPerToken:
+    """Return what the `data` of a training.json says of both parts.
+
+    Raises:
+        LookupError, TypeError, ArithmeticError: it is not of a run that was trained.
+    """
     n_held_out_bytes = sizes["n_bytes"] - sizes["n_train_bytes"]
-    held_out_bytes_per_token = n_held_out_bytes / sizes["n_held_out_tokens"]
+    return BytesPerToken(
+        train=sizes["n_train_bytes"] / sizes["n_train_tokens"],
+        held_out=n_held_out_bytes / sizes["n_held_out_tokens"],
+    )
+
+
+def _points(events: Iterator[dict[str, Any]], sizes: Mapping[str, int]) -> Iterator[CurvePoint]:
+    per_token = bytes_per_token(sizes)
     losses: list[float] = []
     for event in events:
         if event["event"] == "step":
@@ -69,8 +88,8 @@ def _points(events: Iterator[dict[str, Any]], sizes: dict[str, int]) -> Iterator
             losses = []
             yield CurvePoint(
                 step=event["step"],
-                train_bytes=event["tokens"] * train_bytes_per_token,
+                train_bytes=event["tokens"] * per_token.train,
                 elapsed_s=event["elapsed_s"],
-                val_bits_per_byte=event["val_loss"] / math.log(2) / held_out_bytes_per_token,
-                train_bits_per_byte=None if train is None else train / train_bytes_per_token,
+                val_bits_per_byte=event["val_loss"] / math.log(2) / per_token.held_out,
+                train_bits_per_byte=None if train is None else train / per_token.train,
             )

@@ -24,6 +24,7 @@ __all__ = [
     "TrainingText",
     "contamination",
     "copies",
+    "read_training_text",
     "read_training_texts",
     "web_trained",
     "yardsticks",
@@ -162,6 +163,15 @@ def copies(sample: str | None, training: TrainingText | None) -> Overlap | None:
     if not sample or training is None:
         return None
     return find_overlap(sample, training.text)
+
+
+def read_training_text(run: Path) -> TrainingText | str:
+    """Return the training text of a run folder, or why it can't be had.
+
+    Raises:
+        CheckpointError: its training.json is damaged.
+    """
+    return _read(run, _training_json(run))
 
 
 def _published(name: str) -> bool:

@@ -5,13 +5,15 @@ the page. What takes long runs in threads (page_work.py); nothing here is comput
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
 import tinygpt
 from tinygpt.serve.config import ServeConfig
 from tinygpt.serve.page_config import configs
+from tinygpt.serve.page_curves import Yardsticks, curves, samples
 from tinygpt.serve.page_models import Models, about
 from tinygpt.serve.page_requests import (
     MAX_REPORTED,
@@ -20,6 +22,7 @@ from tinygpt.serve.page_requests import (
     SurpriseRequest,
     TokensRequest,
 )
+from tinygpt.serve.page_runs import Runs
 from tinygpt.serve.page_scale import scale
 from tinygpt.serve.page_surprise import surprise
 from tinygpt.serve.page_tokens import next_tokens, tokens_of
@@ -29,6 +32,9 @@ from tinygpt.serve.served import Served
 __all__ = ["router"]
 
 MAX_WIDTH = 65_536
+
+After = Annotated[int, Query(ge=0, le=2**31)]
+"""Lines of a log that the page has seen."""
 
 
 def router(models: Sequence[Served], settings: ServeConfig) -> APIRouter:
@@ -41,24 +47,29 @@ def router(models: Sequence[Served], settings: ServeConfig) -> APIRouter:
     page = APIRouter(prefix="/page", include_in_schema=False)
     shown = Models(models)
     quick, slow = Workers(at_once=2, waiting=32), Workers(at_once=1, waiting=8)
-    _add_prompt(page, shown, quick)
+    runs = Runs(shown, Path(settings.runs))
+    _add_prompt(page, shown, runs, quick)
     _add_surprise(page, shown, slow)
     _add_architecture(page, shown, quick)
+    _add_runs(page, runs, quick, slow)
     return page
 
 
-def _add_prompt(page: APIRouter, models: Models, quick: Workers) -> None:
+def _add_prompt(page: APIRouter, models: Models, runs: Runs, quick: Workers) -> None:
     """Add what the head and the prompt of the page show."""
+
+    def describe() -> dict[str, Any]:
+        found = runs.all().values()
+        names = {run.served: run.name for run in found}
+        return {
+            "version": tinygpt.__version__,
+            "runs": bool(found),
+            "models": [about(models, one, names.get(one.name)) for one in models.served],
+        }
 
     @page.get("/models")
     async def _models(request: Request) -> Response:
-        return await quick.run(
-            request,
-            lambda stop: {
-                "version": tinygpt.__version__,
-                "models": [about(models, one, None) for one in models.served],
-            },
-        )
+        return await quick.run(request, lambda stop: describe())
 
     @page.post("/tokens")
     async def _tokens(request: Request, asked: TokensRequest) -> Response:
@@ -105,3 +116,24 @@ def _add_architecture(page: APIRouter, models: Models, quick: Workers) -> None:
     ) -> Response:
         lms = [models.find(name).lm for name in names]
         return await quick.run(request, lambda stop: configs(lms))
+
+
+def _add_runs(page: APIRouter, runs: Runs, quick: Workers, slow: Workers) -> None:
+    """Add how runs learned, and go on learning."""
+    measured = Yardsticks()
+
+    @page.get("/runs")
+    async def _runs(request: Request) -> Response:
+        return await quick.run(request, lambda stop: runs.listed())
+
+    @page.get("/runs/{name}")
+    async def _run(request: Request, name: str, after: After = 0) -> Response:
+        return await quick.run(request, lambda stop: curves(runs.find(name), after))
+
+    @page.get("/runs/{name}/samples")
+    async def _samples(request: Request, name: str, after: After = 0) -> Response:
+        return await quick.run(request, lambda stop: samples(runs.find(name), after))
+
+    @page.get("/runs/{name}/yardsticks")
+    async def _yardsticks(request: Request, name: str) -> Response:
+        return await slow.run(request, lambda stop: measured.of(runs.find(name).folder))
