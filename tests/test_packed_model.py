@@ -12,8 +12,8 @@ import pytest
 from tests.test_native_session import SHAPES, Arrays, tensors
 
 from tinygpt import packed_cache, packed_model
+from tinygpt.cache import cache_dir
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
-from tinygpt.fetch import cache_dir
 from tinygpt.model_config import ModelConfig
 from tinygpt.native_library import library, unavailable
 from tinygpt.native_session import NativeSession

@@ -23,10 +23,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tinygpt.archive import fetch_archive, has_pip, read_members
+from tinygpt.cache import cache_dir
 from tinygpt.errors import MachineError
 from tinygpt.network import MAX_BYTES, download, reason
 
-__all__ = ["cache_dir", "fetch_from_index", "fetch_url"]
+__all__ = ["fetch_from_index", "fetch_url"]
 
 _SUMS = "SHA256SUMS"  # in the format of `sha256sum -c`, so that anyone can check the folder
 _FAILURES = (  # OSError includes MachineError and everything from urllib
@@ -35,21 +36,6 @@ _FAILURES = (  # OSError includes MachineError and everything from urllib
 )
 
 _log = logging.getLogger(__name__)
-
-
-def cache_dir() -> Path:
-    """Return tinygpt's own cache folder (it need not exist yet): XDG_CACHE_HOME/tinygpt.
-
-    Raises:
-        MachineError: there is neither an XDG_CACHE_HOME nor a home folder.
-    """
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(root):  # the XDG specification: a relative path is ignored
-        return Path(root) / "tinygpt"
-    try:
-        return Path.home() / ".cache" / "tinygpt"
-    except RuntimeError:
-        raise MachineError("no home folder for the cache; set XDG_CACHE_HOME to a folder") from None
 
 
 def fetch_url(url: str, sha256: str, name: str, *, timeout_s: float = 5) -> Path:

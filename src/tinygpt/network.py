@@ -1,13 +1,12 @@
 """Requests to hosts that may be silent: bounded waits, one budget for a process, files over https.
 
 Where there is no network, all direct attempts of a process together wait at most NETWORK_BUDGET_S.
+What speaks HTTP is imported where it is used: a model that is here starts without it.
 """
 
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -77,6 +76,9 @@ def download(url: str, timeout_s: float) -> bytes:
     Raises:
         MachineError, OSError, http.client.HTTPException: it did not come; `reason` says why.
     """
+    import urllib.error
+    import urllib.request
+
     # No proxy reaches this machine's own servers.
     own = [urllib.request.ProxyHandler({})] if _checked_host(url) in _LOCAL_HOSTS else []
     opener = urllib.request.build_opener(*own)
@@ -100,6 +102,8 @@ def download(url: str, timeout_s: float) -> bytes:
 
 def reason(error: Exception) -> str:
     """Say in one line, without a file's name, why a request or a file failed."""
+    import urllib.error
+
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answered {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):

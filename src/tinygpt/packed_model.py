@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygpt.cache import cache_dir
 from tinygpt.errors import CheckpointError, ConfigError, MachineError, did_you_mean
-from tinygpt.fetch import cache_dir
 from tinygpt.hf import from_hf
 from tinygpt.model_config import ModelConfig
 from tinygpt.native_library import Library, Shape, Tensor, library
