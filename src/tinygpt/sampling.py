@@ -113,7 +113,7 @@ def _most_likely(p: Scores, mass: float, n: int = 1024) -> Scores:
     order = ids[np.argsort(-p[ids], kind="stable")]
     up_to = p[order].cumsum()
     if up_to[-1] < mass + 1e-9 and least > 0:  # more than rounding can add
-        return _most_likely(p, mass, p.size)
+        return _most_likely(p, mass, 8 * n)
     kept = order[up_to - p[order] < mass]  # what is more likely has less mass than that
     out = np.zeros_like(p)
     out[kept] = p[kept]
