@@ -13,7 +13,7 @@ from tinygpt.report.palette import style_rules
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["embedded", "file_text", "page_style", "policy", "template"]
+__all__ = ["embedded", "file_text", "inline_hash", "page_style", "policy", "template"]
 
 
 @cache
@@ -60,12 +60,12 @@ def embedded(data: dict[str, Any]) -> str:
 
 def policy(style: str, script: str | None = None) -> str:
     """Return a Content-Security-Policy that allows this style sheet and script and nothing else."""
-    allowed = ["default-src 'none'", f"style-src '{_hash(style)}'"]
+    allowed = ["default-src 'none'", f"style-src '{inline_hash(style)}'"]
     if script is not None:
-        allowed.append(f"script-src '{_hash(script)}'")
+        allowed.append(f"script-src '{inline_hash(script)}'")
     return "; ".join([*allowed, "base-uri 'none'", "form-action 'none'"])
 
 
-def _hash(text: str) -> str:
-    """Return what a Content-Security-Policy calls an inline script or style sheet."""
+def inline_hash(text: str) -> str:
+    """Return what a Content-Security-Policy calls an inline script or style sheet (in quotes)."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

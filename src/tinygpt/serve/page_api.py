@@ -6,7 +6,7 @@ the page. What takes long runs in threads (page_work.py); nothing here is comput
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -15,10 +15,12 @@ from tinygpt.serve.config import ServeConfig
 from tinygpt.serve.page_config import configs
 from tinygpt.serve.page_curves import Yardsticks, curves, samples
 from tinygpt.serve.page_models import Models, about
+from tinygpt.serve.page_report import Reports, as_file
 from tinygpt.serve.page_requests import (
     MAX_REPORTED,
     Name,
     NextRequest,
+    ReportRequest,
     SurpriseRequest,
     TokensRequest,
 )
@@ -52,6 +54,7 @@ def router(models: Sequence[Served], settings: ServeConfig) -> APIRouter:
     _add_surprise(page, shown, slow)
     _add_architecture(page, shown, quick)
     _add_runs(page, runs, quick, slow)
+    _add_report(page, shown, quick)
     return page
 
 
@@ -137,3 +140,28 @@ def _add_runs(page: APIRouter, runs: Runs, quick: Workers, slow: Workers) -> Non
     @page.get("/runs/{name}/yardsticks")
     async def _yardsticks(request: Request, name: str) -> Response:
         return await slow.run(request, lambda stop: measured.of(runs.find(name).folder))
+
+
+def _add_report(page: APIRouter, models: Models, quick: Workers) -> None:
+    """Add the comparison."""
+    reports = Reports()
+
+    @page.post("/report", status_code=202)
+    async def _start(asked: ReportRequest) -> dict[str, Any]:
+        lms = [models.find(name).lm for name in asked.models]
+        return reports.start(lms, asked.text).to_dict()
+
+    @page.get("/report/{name}.{kind}")
+    async def _file(request: Request, name: str, kind: Literal["html", "md", "json"]) -> Response:
+        report = reports.find(name)
+        return await quick.run(request, lambda stop: as_file(report, kind))
+
+    @page.get("/report/{name}")
+    async def _state(name: str) -> dict[str, Any]:
+        return reports.find(name).to_dict()
+
+    @page.delete("/report/{name}")
+    async def _cancel(name: str) -> dict[str, Any]:
+        report = reports.find(name)
+        report.cancel()
+        return report.to_dict()

@@ -69,4 +69,4 @@ class ReportRequest(_Request):
     """Compare some models; without a text, on those that `tinygpt compare` takes."""
 
     models: Annotated[list[Name], Field(min_length=1, max_length=MAX_REPORTED)]
-    text: ShortText | None = None
+    text: Annotated[ShortText, Field(min_length=1)] | None = None
