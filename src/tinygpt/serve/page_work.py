@@ -61,6 +61,8 @@ class Workers:
         self._n += 1
         try:
             async with self._free:
+                if await request.is_disconnected():  # while it waited
+                    return _nobody()
                 return await _answered(request, work)
         finally:
             self._n -= 1
@@ -87,10 +89,15 @@ async def _answered(request: Request, work: Work) -> Response:
         while not (await asyncio.wait({found}, timeout=LOOK_S))[0]:
             if await request.is_disconnected():
                 stop.set()
-        return found.result() or Response(status_code=499)  # nobody is there to read it
+        return found.result() or _nobody()
     finally:
         stop.set()
         found.cancel()
+
+
+def _nobody() -> Response:
+    """Return an answer that nobody is there to read."""
+    return Response(status_code=499)
 
 
 def _as_response(answer: Any) -> Response:
