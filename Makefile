@@ -74,7 +74,7 @@ $(VENV)/.constraints: constraints.txt | $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py constraints.txt native/decode.cpp $(if $(EDITABLE),,$(shell find src -type f -not -name '*.pyc' -not -path '*.egg-info/*'))
 
 $(VENV)/.setup: $(SOURCES) $(VENV)/.constraints
-	$(PIP) -c $(VENV)/.constraints $(EDITABLE) .
+	$(PIP) -c $(VENV)/.constraints $(EDITABLE) ".[serve]"
 	touch $@
 
 $(VENV)/.setup-dev: $(SOURCES) $(VENV)/.constraints $(if $(CI),requirements-ci.txt)

@@ -137,11 +137,14 @@ def _show(comparison: "Comparison", out: Path, quiet: bool) -> None:
     console.say(f"written: {text}, {data}", quiet=quiet)
     console.say(f"open in a browser: {page.absolute()}", quiet=quiet)
     run = console.word(str(out))
+    both = comparison.models[1].missing_weights is None
     console.next_commands(
         f'tinygpt sample {run} "Once upon a time"',
-        f"tinygpt inspect {run}",
         "tinygpt train --corpus my.txt --minutes 1 --out runs/mine",
         f"tinygpt compare runs/mine {run}",
+        f"tinygpt serve {run} distilgpt2   # both in a browser, at one prompt"
+        if both
+        else f"tinygpt serve {run}   # in a browser",
         quiet=quiet,
     )
 
