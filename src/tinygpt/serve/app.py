@@ -17,11 +17,12 @@ from starlette.exceptions import HTTPException
 
 import tinygpt
 from tinygpt.errors import TinyGPTError
+from tinygpt.report.page import inline_hash, page_style
 from tinygpt.serve.completions import prepare
 from tinygpt.serve.config import ServeConfig
 from tinygpt.serve.document import make_true
 from tinygpt.serve.jobs import Refused
-from tinygpt.serve.limits import Limits
+from tinygpt.serve.limits import HEADERS, Limits
 from tinygpt.serve.metrics import CONTENT_TYPE, Metrics
 from tinygpt.serve.refusals import (
     Refusal,
@@ -211,9 +212,16 @@ def _add_page(app: FastAPI, models: Sequence[Served], config: ServeConfig) -> No
         data, kind = files[name]
         return Response(data, media_type=kind, headers={"Cache-Control": "no-cache"})
 
+    # The page shows a report in a frame of its own, which inherits the page's policy.
+    policy = HEADERS["Content-Security-Policy"].replace(
+        "style-src 'self'", f"style-src 'self' '{inline_hash(page_style())}'"
+    )
+
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
-        return given("index.html")
+        page = given("index.html")
+        page.headers["Content-Security-Policy"] = policy
+        return page
 
     @app.get("/static/{name:path}", include_in_schema=False)
     async def static(name: str) -> Response:

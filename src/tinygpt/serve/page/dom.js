@@ -21,8 +21,15 @@ function fill(element, what, attributes, children) {
     else if (name === "value") element.value = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...kept(children));
   return element;
+}
+
+const kept = (children) => children.flat(3).filter((child) => child !== null && child !== undefined && child !== false);
+
+// New contents, as `make` takes children.
+export function refill(element, ...children) {
+  element.replaceChildren(...kept(children));
 }
 
 export const find = (id) => document.getElementById(id);

@@ -1,6 +1,6 @@
 // The place under the cursor in the scored text: by pointer or arrow keys, for every panel at once.
 
-import { chip, make, say } from "./dom.js";
+import { chip, make, refill, say } from "./dom.js";
 import { count, glyph, points } from "./text.js";
 
 const percent = (p) => (p >= 100 ? `${Math.round(p / 10)}%` : p >= 1 ? `${(p / 10).toFixed(1)}%` : "<0.1%"); // of thousandths
@@ -47,7 +47,8 @@ export function inspector({ area, place, panels, answer, characters, who }) {
     marked = panels.map(({ spans, ends }) => spans[cellAt(ends, at)]);
     for (const span of marked) span.classList.add("here");
     place.hidden = false;
-    place.replaceChildren(
+    refill(
+      place,
       make("p.where", {}, make("q", {}, characters.slice(Math.max(0, at - 16), at).map(glyph).join(""), make("mark", {}, glyph(characters[at])), characters.slice(at + 1, at + 13).map(glyph).join("")),
         make("span", {}, `character ${count(at + 1)} of ${count(characters.length)}`),
         make("button.icon", { type: "button", "aria-label": "Close", onclick: close }, "×")),

@@ -69,11 +69,12 @@ function notes(side, found) {
     list.push(make("p.note", {}, chip(side), ` sees only the last ${plural(window, "token")}: the grey part of its row is beyond its context.`));
   }
   if (found.unknown?.length) {
-    const each = [...new Map(found.unknown.map((one) => [one.character, one.reason])).entries()];
-    list.push(make("p.note.bad", {}, chip(side), " ", each.slice(0, 5).flatMap(([character, reason], i) => [
-      i ? "; " : "", make("s", {}, spaced(character)), ` ${reason || `is not in the vocabulary of ${name}`}`,
-    ]), each.length > 5 ? `; and ${count(each.length - 5)} more` : "", ". ",
-    make("button.small", { type: "button", onclick: () => strip(found.unknown) }, "Take out of the prompt")));
+    const reasons = new Map(); // each reason once, with its characters
+    for (const one of found.unknown) reasons.set(one.reason, new Set([...(reasons.get(one.reason) ?? []), ...points(one.character)]));
+    list.push(make("p.note.bad", {}, chip(side), " ", [...reasons].map(([reason, characters], i) => [
+      i ? "; " : "", [...characters].slice(0, 12).map((character) => [make("s", {}, glyph(character)), " "]),
+      characters.size > 12 ? `and ${count(characters.size - 12)} more ` : "", reason || `not in the vocabulary of ${name}`,
+    ]), ". ", make("button.small", { type: "button", onclick: () => strip(found.unknown) }, "Take out of the prompt")));
   }
   return list;
 }

@@ -1,7 +1,7 @@
 // The lens: one text, each character coloured by what it costs each model, and by the difference.
 
 import { post } from "./api.js";
-import { chip, find, make, say } from "./dom.js";
+import { chip, find, make, refill, say } from "./dom.js";
 import { inspector } from "./inspector.js";
 import { failed, loading } from "./panel.js";
 import { model, sides, state } from "./store.js";
@@ -38,7 +38,8 @@ function show(box, answer, who) {
   if (answer.difference) panels.push(panel(answer.difference, characters, "d", [make("b.chip.both", {}, "±"), " the difference"]));
   const place = make("aside.at", { "aria-label": "The place under the cursor", hidden: true });
   const area = make("div.panels", { tabindex: 0, role: "application", "aria-label": "The scored text; arrow keys move over its characters, Enter is not needed" }, panels.map((one) => one.element));
-  box.replaceChildren(
+  refill(
+    box,
     totals(answer, who), legend(answer), answer.prefix ? make("p.soft.prefix", {}, "Stood before it, not scored: ", make("q", {}, spaced(answer.prefix))) : null, area, place,
     telling(answer, who, characters, (at) => look(at, true)),
     make("ul.notes.soft", {}, answer.notes.map((note) => make("li", {}, note))),

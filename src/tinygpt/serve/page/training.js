@@ -2,8 +2,8 @@
 // network; and its samples step by step.
 
 import { get, ServerGone } from "./api.js";
-import { lineChart, thinned } from "./chart.js";
-import { calm, find, make, say } from "./dom.js";
+import { lineChart, NARROW, thinned } from "./chart.js";
+import { calm, find, make, refill, say } from "./dom.js";
 import { failed, loading } from "./panel.js";
 import { merged } from "./runlog.js";
 import { change, state } from "./store.js";
@@ -94,21 +94,22 @@ function picture() {
     box.replaceChildren(make("p.quiet", {}, "Nothing was logged yet."));
     return;
   }
-  const inBits = log.unit === "bits per byte", levels = inBits ? (run.yardsticks?.yardsticks ?? []).map((one) => ({ name: one.name, y: one.bits_per_byte })) : [];
+  const inBits = log.unit === "bits per byte", levels = inBits ? (run.yardsticks?.yardsticks ?? []).map((one) => ({ name: one.name, y: one.bits_per_byte })).sort((p, q) => q.y - p.y) : [];
   const evaluations = log.evaluations.filter((one) => one.val !== null).map((one) => [one.step, one.val]);
   const width = Math.max(300, box.clientWidth), last = evaluations.at(-1);
   box.replaceChildren(lineChart({
     width,
-    height: width < 520 ? 280 : 380,
+    height: width < NARROW ? 280 : 400,
     curves: [{ points: thinned(log.steps.map((step) => [step[0], step[3]]), MOST_POINTS), css: "curve.faint" }, { points: evaluations, css: "curve", dots: evaluations.length < 60 }],
     levels,
     x: "steps",
-    y: `${log.unit}, lower is better`,
+    y: `${log.unit}, lower is better (log scale)`,
     at: run.samples.length ? run.samples[run.at ?? run.samples.length - 1].step : null,
     told: `${log.unit} over steps. ${last ? `Held out: ${evaluations[0][1].toFixed(2)} at step ${evaluations[0][0]}, ${last[1].toFixed(2)} at step ${last[0]}.` : ""} ${levels.map((level) => `${level.name} ${level.y.toFixed(2)}`).join(", ")}`,
   }));
-  find("curve-told").replaceChildren(
-    make("i.curve"), "held-out text ", make("i.faint"), "training batches ", levels.length ? [make("i.level"), "what the same text costs without a network"] : null,
+  refill(find("curve-told"),
+    make("span", {}, make("i.curve"), "held-out text"), make("span", {}, make("i.faint"), "training batches"),
+    levels.length ? make("span", {}, make("i.level"), `what the same text costs without a network${width < NARROW ? `: ${levels.map((level) => `${level.name} ${level.y.toFixed(2)}`).join(", ")}` : ""}`) : null,
     !levels.length && run.yardsticks?.why_not ? make("span.soft", {}, ` No yardsticks: ${run.yardsticks.why_not}`) : null,
     !run.yardsticks && inBits ? make("span.soft", {}, make("span.pulse", {}), " measuring the yardsticks …") : null);
 }
@@ -117,7 +118,7 @@ function told() {
   const { log } = run, step = log.steps.at(-1), last = log.evaluations.at(-1), goal = log.goal ?? {};
   const of = goal.max_steps ? ` of ${count(goal.max_steps)}` : "", minutes = goal.minutes ? ` of ${duration(60 * goal.minutes)}` : "";
   const words = { training: "being trained", finished: "finished", stopped: "stopped" }[log.state] ?? log.state;
-  find("run-told").replaceChildren(
+  refill(find("run-told"),
     log.state === "training" ? make("span.pulse", {}) : "", ` ${words}`,
     step ? `: step ${count(step[0])}${of}, ${duration(step[2])}${minutes}` : "", last?.val !== null && last ? `; held out ${last.val.toFixed(3)} ${log.unit}` : "",
     log.unreadable ? `; ${plural(log.unreadable, "line")} of its log can't be read` : "");
@@ -146,7 +147,9 @@ function samples() {
   });
   write();
   const focused = old === document.activeElement;
-  box.replaceChildren(make("h3", {}, "What it wrote on the way"), make("p.setting.row.scrub", {}, make("label", { for: "scrub" }, "At"), make("span.slider", {}, input, output)), pre);
+  const hint = make("p.soft", {}, `One sample, at step ${count(all[0].step)}. `, make("code", {}, "tinygpt train --sample-prompt TEXT"), " writes one at every measurement.");
+  refill(box, make("h3", {}, all.length > 1 ? "What it wrote on the way" : "What it wrote"),
+    all.length > 1 ? make("p.setting.row.scrub", {}, make("label", { for: "scrub" }, "At"), make("span.slider", {}, input, output)) : hint, pre);
   if (focused) input.focus();
   else if (old) say(`A new sample at step ${count(all.at(-1).step)}`);
 }
