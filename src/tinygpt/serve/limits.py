@@ -1,29 +1,25 @@
-"""What stands before every route: who may call, by which name, with what kind of body, how long.
+"""What stands before every route: who may call, by which name, and how many at once.
 
 A pure ASGI layer, so that streams and disconnects pass through it untouched. Whatever is refused
-here is refused before the body is looked at; whatever fails below is told in general words.
+here is refused before the body is read (bodies.py); what fails below is told in general words.
 """
 
-import asyncio
 import hmac
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tinygpt.serve.bodies import read_body, replayed
 from tinygpt.serve.config import ServeConfig
 from tinygpt.serve.refusals import Refusal, answer, log_failure
-from tinygpt.settings import parse_json
 
-__all__ = ["BODY_S", "HEADERS", "MAX_BODY", "MAX_OPEN", "Limits", "is_open"]
+__all__ = ["HEADERS", "MAX_HEAD", "MAX_OPEN", "Limits", "is_open"]
 
-MAX_BODY = 2**20
-"""Bytes of a body."""
-
-BODY_S = 15.0
-"""Seconds in which a body must be there."""
+MAX_HEAD = 16 * 1024
+"""Bytes of a request's address and headers."""
 
 MAX_OPEN = 512
 """Requests at once, waiting ones and streams included; each may hold a body."""
@@ -79,9 +75,8 @@ class Limits:
         self._n_open += 1
         try:
             self._check(scope)
-            body = await _body(Headers(scope=scope), receive)
-            _check_json(body)
-            await self._app(scope, _replayed(body, receive), send_on)
+            body = await read_body(Headers(scope=scope), receive)
+            await self._app(scope, replayed(body, receive), send_on)
         except Refusal as refusal:
             await answer(refusal)(scope, receive, send_on)
         except Exception as error:
@@ -95,6 +90,13 @@ class Limits:
     def _check(self, scope: Scope) -> None:
         """Refuse what need not be read, by its headers alone."""
         headers, path = Headers(scope=scope), scope["path"]
+        n_bytes = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if n_bytes + sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEAD:
+            raise Refusal(
+                431,
+                f"the address and the headers are longer than {MAX_HEAD:,} bytes",
+                headers={"Connection": "close"},
+            )
         host = _only(headers, "host")
         if host is None or not self._is_ours(host):
             raise Refusal(
@@ -160,84 +162,3 @@ def _hostname(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
-
-
-async def _body(headers: Headers, receive: Receive) -> bytes:
-    """Read a body that is JSON and not too long, within its time."""
-    length = headers.get("content-length", "0")
-    if not (length.isdecimal() and len(length) < 20):
-        raise Refusal(400, "the Content-Length is no number", headers={"Connection": "close"})
-    has_body = int(length) > 0 or "transfer-encoding" in headers
-    if has_body:
-        _check_kind(headers)
-    if int(length) > MAX_BODY:
-        raise _too_long()
-    try:
-        async with asyncio.timeout(BODY_S):
-            return b"".join(await _chunks(receive))
-    except TimeoutError:
-        raise Refusal(
-            408, f"the body was not there after {BODY_S:g} s", headers={"Connection": "close"}
-        ) from None
-
-
-async def _chunks(receive: Receive) -> Iterable[bytes]:
-    chunks, n_bytes, more = list[bytes](), 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refusal(400, "the client left before its body was there")
-        chunks.append(message.get("body", b""))
-        n_bytes += len(chunks[-1])
-        if n_bytes > MAX_BODY:
-            raise _too_long()
-        more = message.get("more_body", False)
-    return chunks
-
-
-def _check_kind(headers: Headers) -> None:
-    """Refuse a body that is not plain JSON: a page of another site can send others unasked."""
-    kind, _, parameters = headers.get("content-type", "").partition(";")
-    charset = parameters.replace(" ", "").replace('"', "").lower()
-    encoding = headers.get("content-encoding", "identity").lower()
-    if (
-        kind.strip().lower() != "application/json"
-        or charset not in ("", "charset=utf-8")
-        or encoding != "identity"
-    ):
-        raise Refusal(
-            415,
-            "the body must be application/json in UTF-8, not compressed",
-            headers={"Connection": "close"},
-        )
-
-
-def _check_json(body: bytes) -> None:
-    """Refuse what is no JSON, has a field twice, or is nested too deeply to be meant."""
-    try:
-        if body:
-            parse_json(body.decode())
-    except RecursionError:
-        raise Refusal(400, "the body is nested too deeply") from None
-    except ValueError as error:
-        raise Refusal(400, f"the body is not JSON: {str(error)[:200]}") from None
-
-
-def _too_long() -> Refusal:
-    return Refusal(
-        413, f"the body is longer than {MAX_BODY:,} bytes", headers={"Connection": "close"}
-    )
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Return a receive that gives the body once and then what comes after it."""
-    given = False
-
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again

@@ -214,7 +214,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _known(statuses: Iterable[int]) -> list[int]:
-    return sorted(set(statuses) | {401, 421})
+    return sorted(set(statuses) | {401, 421, 431})
 
 
 _MEANINGS = {
@@ -227,6 +227,7 @@ _MEANINGS = {
     415: "The body is not application/json",
     421: "The Host header is no name of this server",
     429: "This client has too many texts waiting",
+    431: "The address and the headers are too long",
     500: "The server failed",
     503: "The server is full or about to end",
     504: "The time of the request was up before the first token",

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from tinygpt.errors import MachineError
 from tinygpt.escape import visible
 from tinygpt.serve.config import ServeConfig
+from tinygpt.serve.limits import MAX_HEAD
 from tinygpt.serve.served import Served
 
 __all__ = ["HEAD_S", "MAX_CONNECTIONS", "address", "listen", "serve"]
@@ -29,9 +30,6 @@ HEAD_S = 10.0
 
 MAX_CONNECTIONS = 4096
 """Connections at once; more are cut off."""
-
-MAX_HEAD = 16 * 1024
-"""Bytes of a request's line and headers."""
 
 LAST_WORDS_S = 0.5
 """Seconds in which answers may leave once all texts have ended."""
