@@ -1692,10 +1692,12 @@ class Session {
       for (int64_t i : running) slots.push_back(draws.slots[i]);
       each_head(slots.data(), int64_t(slots.size()), [&](const int64_t* part, int64_t m) {
         const int64_t* who = running.data() + (part - slots.data());
-        if (greedily)
+        if (greedily) {
           greedy(m, drawn.data() + (part - slots.data()));
-        else
+          for (int64_t r = 0; r < m; ++r) check_number(std::isfinite(best_score_[r]));
+        } else {
           sample(draws, who, m, uint64_t(count), seen, drawn.data() + (part - slots.data()));
+        }
       });
       std::vector<int64_t> going;
       std::vector<std::vector<int64_t>> fed;
@@ -2038,6 +2040,7 @@ class Session {
           best = one;
       }
       out[m] = best.id;
+      best_score_[m] = best.value;
     }
     judge_screen(n_candidates, n);
   }
@@ -2153,11 +2156,14 @@ class Session {
                                               draws.seen ? seen.data() + i * v : nullptr, u);
       }
     });
-    for (int64_t m = 0; m < n; ++m)
-      if (out[m] < 0)
-        refuse(DAMAGED,
-               "the model's logits are no numbers: its weights compute nothing; take another "
-               "checkpoint");
+    for (int64_t m = 0; m < n; ++m) check_number(out[m] >= 0);
+  }
+
+  static void check_number(bool is_one) {
+    if (!is_one)
+      refuse(DAMAGED,
+             "the model's logits are no numbers: its weights compute nothing; take another "
+             "checkpoint");
   }
 
   // What a slot is fed after `id` was drawn: that id, or past the window the tail of its ids.
@@ -2186,7 +2192,7 @@ class Session {
   Array<float> byte_scale_;
   Array<int32_t> byte_sum_, ids_;
   std::vector<Best> best_;
-  float reach_[HEAD_ROWS] = {};
+  float reach_[HEAD_ROWS] = {}, best_score_[HEAD_ROWS] = {};
   std::vector<Sampler> samplers_;
   std::vector<Span> spans_;
   uint64_t n_calls_ = 0;

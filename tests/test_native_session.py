@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tinygpt.errors import ConfigError, ContextError
+from tinygpt.errors import CheckpointError, ConfigError, ContextError
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.hf import expected_shapes, turned
 from tinygpt.model_config import PRESETS, ModelConfig
@@ -450,6 +450,23 @@ class TestDecode:
         assert stopped[0] == free[0][:5]
         cut = free[1].index(free[0][4]) + 1 if free[0][4] in free[1] else 12
         assert stopped[1] == free[1][:cut]
+
+    @pytest.mark.parametrize("name", ["greedy", "plain"])
+    def test_scores_that_are_no_numbers_are_refused(self, name: str) -> None:
+        config = TestScreenedHead.CONFIG
+        arrays = tensors(config)
+        arrays["lm_head.weight"][7, 2] = 3e38  # finite, and overflows where it is used
+        model = open_packed(arrays, config, precision="exact", source=None)
+        session, refused = NativeSession(model, 8, threads=1), 0
+        for slot in range(8):
+            session.prefill(slot, [slot])
+            if np.isfinite(session.logits(slot).max()):
+                assert len(session.decode([slot], 1, SETTINGS[name])[0]) == 1
+                continue
+            refused += 1
+            with pytest.raises(CheckpointError, match="no numbers"):
+                session.decode([slot], 1, SETTINGS[name])
+        assert 0 < refused < 8
 
     def test_cancel_from_another_thread(self) -> None:
         session = NativeSession(small(), threads=1)
