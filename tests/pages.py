@@ -24,7 +24,7 @@ def page_client(models: Sequence[LanguageModel], runs: Path | str = "no-such-fol
     """Return a client that gets refusals as the server gives them; other errors are raised."""
     app = FastAPI()
     batcher: Any = SimpleNamespace(n_slots=N_SLOTS)
-    served = [Served(name=lm.name, lm=lm, batcher=batcher) for lm in models]
+    served = [Served(name=Path(lm.name).name, lm=lm, batcher=batcher) for lm in models]
     app.include_router(router(served, ServeConfig(runs=str(runs))))
 
     for kind, handler in (

@@ -18,7 +18,8 @@ def test_a_folder(model_folder: Path) -> None:
     assert answer["version"] == tinygpt.__version__
     (model,) = answer["models"]
     costs = account(lm.config)
-    assert model["name"] == str(model_folder)
+    assert lm.name == str(model_folder)
+    assert model["name"] == "tiny"
     assert model["kind"] == "folder"
     assert model["n_params"] == costs.n_params
     assert model["memory_bytes"] == costs.weights_bytes + N_SLOTS * costs.kv_cache_bytes

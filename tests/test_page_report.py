@@ -1,6 +1,5 @@
 """Tests of serve/page_report.py: one report at a time, followed, cancelled, shown."""
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ TEXT = "the first line\n" + "abc DEF abc\n" * 40
 
 @pytest.fixture
 def lm(model_folder: Path) -> LanguageModel:
-    return dataclasses.replace(tinygpt.load(model_folder, engine="torch"), name="tiny")
+    return tinygpt.load(model_folder, engine="torch")
 
 
 class Held:

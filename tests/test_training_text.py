@@ -118,7 +118,9 @@ def test_who_has_read_the_web(tmp_path, corpus) -> None:
     assert web_trained("distilgpt2", None) is True
     assert web_trained("tinygpt", None) is None
     assert web_trained("x/y", SimpleNamespace(path=tmp_path, commit="0123")) is True
-    assert web_trained("a folder", SimpleNamespace(path=tmp_path, commit=None)) is None
+    assert web_trained("distilgpt2", SimpleNamespace(path=None, commit=None)) is True
+    for name in ("a folder", "distilgpt2"):
+        assert web_trained(name, SimpleNamespace(path=tmp_path, commit=None)) is None
 
 
 def test_a_start_is_named_without_the_folders_of_its_owner(tmp_path, corpus) -> None:

@@ -121,7 +121,10 @@ def web_trained(name: str, lm: LanguageModel | None) -> bool | None:
         if start is None:
             return False
         return True if _published(start) else None
-    return True if _published(name) or (lm is not None and lm.commit is not None) else None
+    if lm is not None and lm.commit is not None:
+        return True
+    is_folder = lm is not None and lm.path is not None  # it may be called like a published model
+    return True if _published(name) and not is_folder else None
 
 
 def yardsticks(

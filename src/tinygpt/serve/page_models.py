@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -26,10 +27,10 @@ _FOLDERS = re.compile(r"(?<![\w.])/(?:[^/:;,\"'\n]+/)*")
 
 
 class Models:
-    """The served models by name, with what is worked out once."""
+    """The served models by the names that clients know, with what is worked out once."""
 
     def __init__(self, served: Sequence[Served]) -> None:
-        self.served = tuple(served)
+        self.served = tuple(replace(s, lm=replace(s.lm, name=s.name)) for s in served)
         self._by_name = {one.name: one for one in self.served}
         self._bytes_per_token: dict[str, float | None] = {}
 
