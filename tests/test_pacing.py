@@ -50,6 +50,12 @@ def test_the_fastest_count_is_taken_and_set(seconds, expected) -> None:
     assert took == pytest.approx(seconds)
 
 
+def test_a_count_that_is_clearly_slower_is_tried_once() -> None:
+    clock = Clock({4: 1.0, 2: 2.0, 1: 1.1})
+    fastest([4, 2, 1], clock.work, clock, most_s=1000.0)
+    assert clock.tried == [4] * 4 + [2] + [1] * 3
+
+
 def test_slow_work_is_not_tried_again_and_again() -> None:
     clock = Clock({2: 60.0, 1: 1.0})
     best, took = fastest([2, 1], clock.work, clock, most_s=1.0)

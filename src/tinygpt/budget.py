@@ -12,7 +12,7 @@ __all__ = ["Budget"]
 
 _MOST_FOR_EVALUATION = 0.25  # of the minutes; a final evaluation that costs more is cut short ...
 _SHORT_EVALUATION = 0.1  # ... to this share
-_MOST_ON_THE_WAY = 0.1  # of the minutes, for all evaluations on the way together
+_MOST_ON_THE_WAY = 0.02  # of the minutes, for all evaluations on the way together
 _MARGIN = 1.1  # on what the evaluation takes at best; if it takes longer it is cut short
 _SECONDS_BETWEEN_SAVES = 60.0
 _MOST_FOR_SAVES = 0.05  # of the time, where a save is slow

@@ -45,8 +45,9 @@ class _SummedCrossEntropy(torch.autograd.Function):
             p = torch.log_softmax(F.linear(hidden[part], weight).to(precise), dim=1)
             loss -= p.gather(1, chosen).sum()
             p.exp_().scatter_add_(1, chosen, p.new_full(chosen.shape, -1.0))
-            d_hidden[part] = p.to(hidden.dtype) @ weight
-            d_weight += p.to(weight.dtype).mT @ hidden[part]
+            p = p.to(hidden.dtype)
+            torch.mm(p, weight, out=d_hidden[part])
+            d_weight.addmm_(p.mT, hidden[part])
         ctx.save_for_backward(d_hidden, d_weight)
         return loss
 

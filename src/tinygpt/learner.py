@@ -93,6 +93,7 @@ class Learner:
     ) -> None:
         train = train or TrainConfig()
         self.model = model.to(device.device).train()
+        self._parameters = list(self.model.parameters())  # to walk the modules takes longer
         self.device = device
         self.config = config
         self.optimizer = Optimizer(self.model, config)
@@ -207,14 +208,14 @@ class Learner:
 
         torch's own function multiplies by 1 where nothing is to be clipped, which is most steps.
         """
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
         if 0 < self.config.grad_clip < norm < math.inf:
             torch._foreach_mul_(gradients, self.config.grad_clip / (norm + 1e-6))
         return norm
 
     def _forget_gradients(self) -> None:
-        for p in self.model.parameters():
+        for p in self._parameters:
             p.grad = None
 
     @contextlib.contextmanager

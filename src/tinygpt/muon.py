@@ -33,70 +33,84 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     Returns:
         (n, rows, columns); zeros stay zeros.
     """
-    norms = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)
-    x = matrices / (_SAFETY * norms + 1e-7)
-    gram = torch.bmm(x, x.mT)
+    gram = torch.bmm(matrices, matrices.mT)
+    norms = gram.diagonal(dim1=1, dim2=2).sum(dim=1).sqrt_()[:, None, None]  # of each matrix
+    scale = 1 / (_SAFETY * norms + 1e-7)
+    gram.mul_(scale).mul_(scale)
     # The iteration depends on the (rows, rows) product alone. Where that is much the smaller one,
     # only it is iterated on, and the factors of the steps are gathered for one product in the end.
     wide = matrices.shape[2] >= 2 * matrices.shape[1]
-    gathered: Tensor | None = None
+    x, gathered = matrices, None
     for n_done, (a, b, c) in enumerate(_COEFFICIENTS, 1):
         last = n_done == len(_COEFFICIENTS)
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal(dim1=1, dim2=2).add_(a)
-        if not wide:
+        if wide:
+            gram = gram if last else torch.bmm(factor, torch.bmm(factor, gram))
+        if n_done == 1:
+            factor.mul_(scale)  # of the matrices themselves, which are the larger ones
+        if wide:
+            gathered = factor if gathered is None else torch.bmm(factor, gathered)
+        else:
             x = torch.bmm(factor, x)
             gram = gram if last else torch.bmm(x, x.mT)
-        else:
-            gathered = factor if gathered is None else torch.bmm(factor, gathered)
-            gram = gram if last else torch.bmm(factor, torch.bmm(factor, gram))
     return x if gathered is None else torch.bmm(gathered, x)
 
 
 class Muon:
-    """Muon with Nesterov momentum for the matrices of a model's blocks."""
+    """Muon with Nesterov momentum for the matrices of a model's blocks.
+
+    Matrices of one shape have their momentum in one tensor, so that few operations do it all.
+    """
 
     def __init__(
         self, matrices: Mapping[str, nn.Parameter], *, momentum: float, weight_decay: float
     ) -> None:
-        self._matrices = dict(matrices)
         self._momentum, self._weight_decay = momentum, weight_decay
-        self._momenta = {name: torch.zeros_like(p) for name, p in matrices.items()}
+        alike: dict[tuple[int, int], dict[str, nn.Parameter]] = {}
+        for name, p in matrices.items():
+            alike.setdefault(_shape(p), {})[name] = p
+        self._groups: list[tuple[list[Tensor], Tensor]] = []
+        self._momenta: dict[str, Tensor] = {}
+        for shape, some in alike.items():
+            momenta = torch.zeros_like(
+                torch.cat([p.detach().view(-1, *shape) for p in some.values()])
+            )
+            self._groups.append((list(some.values()), momenta))
+            begin = 0
+            for name, p in some.items():
+                end = begin + len(p) // shape[0]
+                self._momenta[name] = momenta[begin:end].view(p.shape)
+                begin = end
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Update the matrices from their gradients, at a learning rate."""
-        if not self._matrices:
-            return
-        parameters: list[Tensor] = list(self._matrices.values())
-        momenta = list(self._momenta.values())
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        torch._foreach_lerp_(momenta, gradients, 1 - self._momentum)
-        ahead = torch._foreach_lerp(gradients, momenta, self._momentum)
-        if self._weight_decay:
-            torch._foreach_mul_(parameters, 1 - rate * self._weight_decay)
-        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
-        for p, change in zip(parameters, ahead, strict=True):
-            for own, its in zip(_parts(p), _parts(change), strict=True):
-                tall = own.shape[0] > own.shape[1]
-                pair = (own.mT, its.mT) if tall else (own, its)
-                alike.setdefault(own.shape, []).append(pair)
-        for (rows, columns), pairs in alike.items():
+        for parameters, momenta in self._groups:
+            shape = rows, columns = momenta.shape[1:]
+            gradients = [p.grad.reshape(-1, *shape) for p in parameters if p.grad is not None]
+            ahead = torch.cat(gradients)
+            momenta.lerp_(ahead, 1 - self._momentum)
+            ahead.lerp_(momenta, self._momentum)
+            if self._weight_decay:
+                torch._foreach_mul_(parameters, 1 - rate * self._weight_decay)
+            own = [part for p in parameters for part in p.view(-1, *shape).unbind()]
             # A tall matrix has more outputs than inputs, and each may move as far as in a square
             # one: Jordan's factor.
             scale = max(1.0, rows / columns) ** 0.5
             at_once = max(1, _LARGEST_BATCH // (rows * columns))
-            for begin in range(0, len(pairs), at_once):
-                some = pairs[begin : begin + at_once]
-                turned = orthogonalise(torch.stack([change for _, change in some]))
-                torch._foreach_add_([own for own, _ in some], turned.unbind(), alpha=-rate * scale)
+            for begin in range(0, len(own), at_once):
+                changes = ahead[begin : begin + at_once]
+                turned = orthogonalise(changes.mT).mT if rows > columns else orthogonalise(changes)
+                some = own[begin : begin + at_once]
+                torch._foreach_add_(some, turned.unbind(), alpha=-rate * scale)
 
     def state(self) -> dict[str, Tensor]:
         """Return the state by name, e.g. "momentum.transformer.h.0.mlp.c_fc.weight"."""
         return {f"momentum.{name}": tensor for name, tensor in self._momenta.items()}
 
 
-def _parts(matrix: Tensor) -> tuple[Tensor, ...]:
-    """Return the matrices that a parameter is made of: queries, keys and values are three."""
+def _shape(matrix: Tensor) -> tuple[int, int]:
+    """Return the shape of what a parameter is made of: queries, keys and values are three."""
     rows, columns = matrix.shape
-    return torch.split(matrix, columns) if rows == 3 * columns else (matrix,)
+    return (columns, columns) if rows == 3 * columns else (rows, columns)

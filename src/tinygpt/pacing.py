@@ -14,6 +14,7 @@ __all__ = ["batch_for", "fastest", "thread_counts"]
 
 _TRIALS = 3  # of each thread count, the quickest counts
 _WORTH_IT = 1.03  # a smaller count must be so much faster than a larger one
+_HOPELESS = 1.4  # so much slower than the best so far, and it is not tried again
 
 _FEW_TOKENS, _FEW_WINDOWS = 220_000, 4  # of 128 tokens, where a step's fixed cost counts too
 _MOST_TOKENS_PER_STEP = 2**16
@@ -52,7 +53,8 @@ def fastest(
             trial_s = clock()
             work()
             trials.append(clock() - trial_s)
-            if clock() - began_s > most_s:
+            slow = took and min(trials) > _HOPELESS * min(took.values())
+            if slow or clock() - began_s > most_s:
                 break
         took[count] = min(trials)
         if clock() - began_s > most_s:

@@ -5,8 +5,10 @@
 its traceback.
 """
 
+import atexit
 import contextlib
 import errno
+import gc
 import importlib
 import io
 import os
@@ -112,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started_s = time.monotonic()
     if arguments is None:
         started_s -= _process_age_s()
+        atexit.register(gc.freeze)  # to search torch's objects for cycles in the end takes long
         signal.signal(signal.SIGTERM, _terminated)
         _set_up_stdout()
     if "_TINYGPT_COMPLETE" in os.environ:
