@@ -64,7 +64,7 @@ export function encode(state) {
   if (state.a) parameters.set("a", state.a);
   if (state.b !== null) parameters.set("b", state.b); // "" is one model alone
   if (state.run && state.tab === "training") parameters.set("run", state.run);
-  if (state.prompt && state.prompt.length <= LONGEST_PROMPT) parameters.set("prompt", state.prompt);
+  if (state.prompt !== null && state.prompt.length <= LONGEST_PROMPT) parameters.set("prompt", state.prompt);
   writeSettings(parameters, "", state.settings.a);
   if (!state.locked) {
     parameters.set("free", "");

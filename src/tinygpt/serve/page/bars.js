@@ -10,10 +10,10 @@ const MOST = 10;
 // Opens in `place`; written is the text of the token that stands there now, or null at the end.
 // choose(text) branches with a token, goOn() without one.
 export function open(place, { side, model, text, written, choose, goOn, close }) {
-  let asked = null, alive = true;
+  let asked = null, alive = true, wanted = false; // wanted: the focus, once there is a bar
   const list = make("ol", { "aria-label": "Likeliest next tokens" }), doubt = make("p.doubt");
-  const box = make("section.bars", { "aria-label": "What could come next" },
-    make("header", {}, make("h4", {}, chip(side), " next after ", make("q", {}, tail(readable(text).replaceAll("\n", "⏎"), 22) || "nothing")),
+  const box = make("section.bars", { "aria-label": "What could come next", tabindex: -1 },
+    make("header", {}, make("h3", {}, chip(side), " next after ", make("q", {}, tail(readable(text).replaceAll("\n", "⏎"), 22) || "nothing")),
       make("button.icon", { type: "button", "aria-label": "Close", onclick: () => close() }, "×")),
     list, doubt,
     make("p.go", {}, make("button.small", { type: "button", onclick: goOn }, "Write on from here")));
@@ -39,7 +39,8 @@ export function open(place, { side, model, text, written, choose, goOn, close })
   }
 
   function show(answer) {
-    const focused = list.contains(document.activeElement);
+    const focused = wanted || list.contains(document.activeElement);
+    wanted = false;
     const top = Math.max(0.01, ...answer.tokens.map((token) => Math.max(token.probability, token.probability_after_sampling ?? 0)));
     list.replaceChildren(...answer.tokens.map((token, i) => bar(token, i, top)));
     doubt.textContent = `${answer.entropy_bits.toFixed(1)} bits of doubt, like ${Math.max(1, Math.round(2 ** answer.entropy_bits)).toLocaleString("en")} equal choices; all other tokens together ${percent(answer.rest)}. The outline is the model itself, the filled bar what your settings make of it. Choose one to branch.`;
@@ -63,7 +64,10 @@ export function open(place, { side, model, text, written, choose, goOn, close })
   const soon = calm(() => alive && refresh(), 60);
   on(["settings", "locked"], () => alive && soon());
   return {
-    focus: () => (list.querySelector("button") ?? box.querySelector("button")).focus(),
+    focus: () => {
+      wanted = !list.firstChild;
+      (list.querySelector("button") ?? box).focus();
+    },
     shut: () => { alive = false; asked?.abort(); place.replaceChildren(); },
   };
 }

@@ -49,7 +49,9 @@ export class Column {
     this.takes.push(take);
     if (this.takes.length > MOST_TAKES) this.takes.shift();
     this.at = this.takes.length - 1;
+    const within = this.foot.closest(".column").contains(document.activeElement);
     this.draw();
+    if (within) this.boxes[0].element.focus({ preventScroll: true }); // what had the focus is gone
     run(take, (index, piece) => this.changed(take, index, piece));
   }
 
@@ -124,7 +126,9 @@ export class Column {
       if (take.state === FAILED) parts.unshift(this.failure(take));
       parts.push(this.buttons(take));
     }
+    const within = this.foot.contains(document.activeElement);
     this.foot.replaceChildren(...parts);
+    if (within) this.foot.querySelector("button")?.focus();
     this.foot.closest(".column").classList.toggle("writing", running(take));
   }
 

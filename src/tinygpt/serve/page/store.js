@@ -1,6 +1,7 @@
 // What the whole page knows, and who wants to hear of a change.
 
 import { decode, encode } from "./address.js";
+import { calm } from "./dom.js";
 
 export const state = {
   models: [], // as /page/models lists them
@@ -22,8 +23,15 @@ export function change(patch) {
   for (const [names, listener] of listeners) {
     if (names.some((name) => changed.includes(name))) listener();
   }
+  soon();
+}
+
+// Now, and otherwise after a rest: browsers allow only so many changes of the address.
+export function writeAddress() {
   history.replaceState(null, "", encode(state));
 }
+
+const soon = calm(writeAddress, 250);
 
 export const model = (side) => state.models.find((one) => one.name === state[side]) ?? null;
 

@@ -2,7 +2,7 @@
 
 import { LONGEST_PROMPT } from "./address.js";
 import { chip, find, make, say } from "./dom.js";
-import { change, model, on, state } from "./store.js";
+import { change, model, on, state, writeAddress } from "./store.js";
 import { count, short, size } from "./text.js";
 
 function badges(one) {
@@ -53,6 +53,7 @@ function turnLight() {
 
 async function share() {
   const cut = (state.prompt ?? "").length > LONGEST_PROMPT;
+  writeAddress();
   try {
     await navigator.clipboard.writeText(location.href);
     note(cut ? "Link copied, without the prompt: it is too long for a link" : "Link copied: models, prompt and settings are in it");
