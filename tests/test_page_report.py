@@ -136,6 +136,12 @@ def test_a_report_from_start_to_end(lm: LanguageModel, model_folder: Path) -> No
     assert client.delete(where).json()["state"] == "done"
 
 
+def test_the_page_may_show_a_report_in_a_frame() -> None:
+    allowed = page_report.with_report("default-src 'none'; style-src 'self'; img-src 'self'")
+    sheet = f"'{inline_hash(page_style())}'"
+    assert allowed == f"default-src 'none'; style-src {sheet} 'self'; img-src 'self'"
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

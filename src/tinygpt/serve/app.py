@@ -4,7 +4,6 @@
 long happens in threads: text is written by the batchers, tokenized in a pool.
 """
 
-import importlib.resources
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +16,13 @@ from starlette.exceptions import HTTPException
 
 import tinygpt
 from tinygpt.errors import TinyGPTError
-from tinygpt.report.page import inline_hash, page_style
 from tinygpt.serve.completions import prepare
 from tinygpt.serve.config import ServeConfig
 from tinygpt.serve.document import make_true
 from tinygpt.serve.jobs import Refused
-from tinygpt.serve.limits import HEADERS, Limits
+from tinygpt.serve.limits import Limits
 from tinygpt.serve.metrics import CONTENT_TYPE, Metrics
+from tinygpt.serve.page_files import add_page
 from tinygpt.serve.refusals import (
     Refusal,
     answer_http,
@@ -38,19 +37,20 @@ from tinygpt.serve.streams import Gone, Running, events, whole
 
 __all__ = ["create_app"]
 
-_KINDS = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
+_EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {
+            "type": "string",
+            "description": "A Completion as JSON, an ErrorBody where it fails, [DONE] at the end",
+        }
+    },
 }
-"""Media types of the page's files; others are not served."""
-
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The whole answer, or with stream: true each piece of it as an event",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": _EVENT}},
     }
 }
 
@@ -86,7 +86,7 @@ def create_app(
     _add_figures(app, models, counted)
     _add_completions(app, models, config)
     _add_tokens(app, models)
-    _add_page(app, models, config)
+    add_page(app, models, config)
     make_true(app, config)
     return app
 
@@ -192,42 +192,6 @@ def _add_tokens(app: FastAPI, models: Sequence[Served]) -> None:
         lm = _find(models, asked.model).lm
         text = await run_in_threadpool(lm.tokenizer.decode, asked.tokens)
         return Detokenized(prompt=text, content=text)
-
-
-def _add_page(app: FastAPI, models: Sequence[Served], config: ServeConfig) -> None:
-    """Add the page and the data behind it; its files are read once: no path is looked up."""
-    from tinygpt.serve.page_api import router
-
-    folder = importlib.resources.files("tinygpt.serve") / "page"
-    files = {
-        file.name: (file.read_bytes(), _KINDS[suffix])
-        for file in folder.iterdir()
-        for suffix in [f".{file.name.rpartition('.')[2]}"]
-        if suffix in _KINDS
-    }
-
-    def given(name: str) -> Response:
-        if name not in files:
-            raise HTTPException(404)
-        data, kind = files[name]
-        return Response(data, media_type=kind, headers={"Cache-Control": "no-cache"})
-
-    # The page shows a report in a frame of its own, which inherits the page's policy.
-    policy = HEADERS["Content-Security-Policy"].replace(
-        "style-src 'self'", f"style-src 'self' '{inline_hash(page_style())}'"
-    )
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> Response:
-        page = given("index.html")
-        page.headers["Content-Security-Policy"] = policy
-        return page
-
-    @app.get("/static/{name:path}", include_in_schema=False)
-    async def static(name: str) -> Response:
-        return given(name)
-
-    app.include_router(router(models, config))
 
 
 def _find(models: Sequence[Served], name: str | None) -> Served:

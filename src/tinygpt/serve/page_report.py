@@ -16,12 +16,12 @@ from tinygpt.comparison import Comparison, compare
 from tinygpt.errors import TinyGPTError
 from tinygpt.language_model import LanguageModel
 from tinygpt.report import comparison_markdown, comparison_page
-from tinygpt.report.page import page_style, policy
+from tinygpt.report.page import inline_hash, page_style, policy
 from tinygpt.serve.page_models import without_folders
 from tinygpt.serve.page_work import Cancelled, end_if
 from tinygpt.serve.refusals import Refusal, log_failure
 
-__all__ = ["Report", "Reports", "as_file"]
+__all__ = ["Report", "Reports", "as_file", "with_report"]
 
 _TELLING = 0.05
 """Share of the work after which the time to its end is told."""
@@ -133,6 +133,14 @@ def as_file(report: Report, kind: str) -> Response:
         text = comparison_markdown(comparison)
         return Response(text, media_type="text/markdown", headers=headers)
     return Response(comparison.to_json(), media_type="application/json", headers=headers)
+
+
+def with_report(page_policy: str) -> str:
+    """Return the page's Content-Security-Policy with the style sheet of reports allowed in it.
+
+    A report in a frame of the page (srcdoc) is held to the page's policy beside its own.
+    """
+    return page_policy.replace("style-src", f"style-src '{inline_hash(page_style())}'")
 
 
 def _without_folders(found: Comparison) -> Comparison:
