@@ -2,7 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from tinygpt.serve.requests import Strict
 
 __all__ = [
     "MAX_REPORTED",
@@ -33,18 +35,14 @@ ShortText = Annotated[str, Field(max_length=MAX_SCORED_BYTES), _at_most(MAX_SCOR
 LongText = Annotated[str, Field(max_length=MAX_TOKENS_BYTES), _at_most(MAX_TOKENS_BYTES)]
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class TokensRequest(_Request):
+class TokensRequest(Strict):
     """How does this model's tokenizer cut a text?"""
 
     model: Name
     text: LongText
 
 
-class NextRequest(_Request):
+class NextRequest(Strict):
     """What may come after a text? The settings that are left out are the model's own."""
 
     model: Name
@@ -58,14 +56,14 @@ class NextRequest(_Request):
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
 
 
-class SurpriseRequest(_Request):
+class SurpriseRequest(Strict):
     """What does each character of a text cost one model, or two?"""
 
     models: Annotated[list[Name], Field(min_length=1, max_length=2)]
     text: ShortText
 
 
-class ReportRequest(_Request):
+class ReportRequest(Strict):
     """Compare some models; without a text, on those that `tinygpt compare` takes."""
 
     models: Annotated[list[Name], Field(min_length=1, max_length=MAX_REPORTED)]

@@ -23,6 +23,7 @@ __all__ = [
     "DetokenizeRequest",
     "Prompt",
     "StreamOptions",
+    "Strict",
     "TokenizeRequest",
 ]
 
@@ -70,7 +71,7 @@ Stops = Annotated[
 """A text or some."""
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     """No conversions, no unknown fields."""
 
     model_config = ConfigDict(
@@ -90,7 +91,7 @@ class _Strict(BaseModel):
         return data
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """What a stream holds beside its pieces."""
 
     include_usage: bool = False
@@ -99,7 +100,7 @@ class StreamOptions(_Strict):
     """OpenAI's padding is not offered."""
 
 
-class CompletionRequest(_Strict):
+class CompletionRequest(Strict):
     """The body of POST /v1/completions. What is null or left out takes its default."""
 
     model: Name | None = None
@@ -178,7 +179,7 @@ class CompletionRequest(_Strict):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
-class TokenizeRequest(_Strict):
+class TokenizeRequest(Strict):
     """The body of POST /tokenize: `prompt` as vLLM calls the text, or `content` as llama-server."""
 
     model: Name | None = None
@@ -197,7 +198,7 @@ class TokenizeRequest(_Strict):
         return (self.prompt if self.prompt is not None else self.content) or ""
 
 
-class DetokenizeRequest(_Strict):
+class DetokenizeRequest(Strict):
     """The body of POST /detokenize."""
 
     model: Name | None = None
