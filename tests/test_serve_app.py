@@ -3,12 +3,17 @@
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 from tests.live import App, in_process, small_model
 
 from tinygpt.model import GPT
+from tinygpt.serve import ServeConfig
+from tinygpt.serve.app import create_app
+from tinygpt.serve.served import serve_model
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +242,22 @@ def test_a_model_may_be_named(small: App) -> None:
     status, error = refused(small, prompt="a", model="huge")
     assert (status, error["code"]) == (404, "model_not_found")
     assert "tiny" in error["message"]
+
+
+def test_of_several_models_one_must_be_named(make_gpt: Callable[..., GPT]) -> None:
+    config = ServeConfig()
+    lms = [replace(small_model(make_gpt), name=name) for name in ("one", "two/b")]
+    models = [serve_model(lm, config) for lm in lms]
+    client = TestClient(create_app(models, config), base_url="http://127.0.0.1")
+    for path in ("/v1/completions", "/tokenize"):
+        answer = client.post(path, json={"prompt": "a"})
+        assert answer.status_code == 400
+        assert "one of one, two/b" in answer.json()["error"]["message"]
+        for name in ("one", "two/b"):
+            assert client.post(path, json={"prompt": "a", "model": name}).status_code == 200
+    assert client.get("/v1/models/two/b").json()["id"] == "two/b"
+    for one in models:
+        one.batcher.close(1)
 
 
 def test_models_are_listed(small: App) -> None:

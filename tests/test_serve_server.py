@@ -19,7 +19,7 @@ from tests.live import Live, on_socket, small_model, until
 from tinygpt.cli import main
 from tinygpt.errors import MachineError
 from tinygpt.model import GPT
-from tinygpt.serve import ServeConfig
+from tinygpt.serve import ServeConfig, limits
 from tinygpt.serve.server import address, listen
 
 LONG = {"prompt": "a", "max_tokens": 2000, "temperature": 0}
@@ -89,6 +89,21 @@ def test_a_full_server_answers_503_and_a_busy_client_429(make_gpt: Callable[...,
         assert figure(live, 'requests_rejected_total{reason="full"}') == 1
         assert figure(live, 'num_requests_waiting{model_name="tiny"}') == 3
         assert figure(live, 'slots_in_use{model_name="tiny"}') == 1
+
+
+def test_open_requests_are_bounded_but_for_health(
+    make_gpt: Callable[..., GPT], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_OPEN", 1)
+    with on_socket(small_model(make_gpt, step_s=0.005)) as live, asked(live):
+        full = ask(live)
+        assert full.status_code == 503
+        assert full.headers["retry-after"] == "1"
+        assert httpx2.get(f"{live.url}/health").status_code == 200
+    with on_socket(small_model(make_gpt)) as live:
+        for _ in range(3):  # none is counted for ever
+            assert ask(live, max_tokens=1).status_code == 200
+            assert httpx2.get(f"{live.url}/nothing").status_code == 404
 
 
 def test_a_request_is_taken_whole_or_not_at_all(make_gpt: Callable[..., GPT]) -> None:

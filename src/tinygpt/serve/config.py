@@ -55,8 +55,8 @@ class ServeConfig:
                 raise ConfigError(
                     f"{name}={getattr(self, name)} is not allowed: above 0, at most {LONGEST_S}"
                 )
-        if self.key is not None and not (16 <= len(self.key) <= 1000 and self.key.isascii()):
-            raise ConfigError("the key is not allowed: 16 to 1000 ASCII characters")
+        if self.key is not None and not _is_key(self.key):
+            raise ConfigError("the key is not allowed: 16 to 1000 printable ASCII characters")
         if self.key is None and not is_loopback(self.host):
             raise ConfigError(
                 f"host={self.host[:100]} reaches other machines, and whoever calls it may use the "
@@ -72,6 +72,10 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_key(key: str) -> bool:
+    return 16 <= len(key) <= 1000 and key.isascii() and key.isprintable()
 
 
 def _refuse_outside(name: str, value: int, least: int, most: int) -> None:
