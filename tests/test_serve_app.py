@@ -169,6 +169,15 @@ def test_a_stream_is_the_whole_in_pieces(small: App) -> None:
         assert offsets == choice["logprobs"]["text_offset"]
 
 
+def test_an_event_is_one_line_for_every_client(small: App) -> None:
+    prompt = "a\u2028b\u2029c\x85d\ne\rf\x1cg\x0b"
+    fields = {"prompt": prompt, "max_tokens": 0, "echo": True, "logprobs": 0, "stream": True}
+    answer = small.client.post("/v1/completions", json=fields)
+    assert all(line.startswith("data: ") for line in answer.text.splitlines() if line)
+    found = events(answer.text)
+    assert "".join(event["choices"][0]["text"] for event in found) == prompt
+
+
 def test_a_stream_ends_with_its_usage_where_asked(small: App) -> None:
     fields = {"prompt": "ab", "max_tokens": 3, "stream": True}
     answer = small.client.post(

@@ -23,6 +23,9 @@ __all__ = ["Gone", "Running", "events", "whole"]
 
 _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "timeout": "timeout"}
 
+_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+"""Where some clients end a line, and with it an event, though JSON does not mind them."""
+
 
 class Gone(Exception):  # noqa: N818  # no error: nobody is there to be told
     """The client has left."""
@@ -195,7 +198,7 @@ async def events(running: Running) -> AsyncGenerator[bytes]:
 
 
 def _event(data: str) -> bytes:
-    return f"data: {data}\n\n".encode()
+    return f"data: {data.translate(_LINE_ENDS)}\n\n".encode()
 
 
 def _joined(parts: list[Choice]) -> Choice:
