@@ -3,9 +3,10 @@
     python -m benchmarks.train_steps [--rounds 7] [--distilgpt2]
 
 TinyGPT's shape, 8 x 128 tokens, the same fused AdamW for all: our step, a bare loop of torch on our
-model, the same on transformers' GPT2LMHeadModel, its Trainer; and our step with Muon. With
---distilgpt2 that shape at 1,024 tokens, 1 window: ours, ours with recomputed blocks, and
-transformers' in the bare loop, each in a process of its own for its peak memory.
+model, the same on transformers' GPT2LMHeadModel, its Trainer; our step with Muon; and Muon's
+update by itself against torch.optim.Muon's. With --distilgpt2 that shape at 1,024 tokens, 1 window:
+ours, ours with recomputed blocks, and transformers' in the bare loop, each in a process of its own
+for its peak memory.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import torch.nn.functional as F
 from tinygpt.device import pick_device, without_denormals
 from tinygpt.learner import Learner, new_model
 from tinygpt.model_config import PRESETS, ModelConfig
+from tinygpt.muon import Muon
 from tinygpt.run_config import OptimConfig, TrainConfig
 
 ADAMW = OptimConfig(optimizer="adamw")
@@ -162,6 +164,29 @@ def tiny(rounds: int) -> None:
     shares = [1 - m / a for m, a in zip(found["Muon"], found["AdamW"], strict=True)]
     print(f"of 16 windows: {statistics.median(shares):.1%} ", end="")
     print(f"({min(shares):.1%} to {max(shares):.1%})")
+    updates(config, rounds)
+
+
+def updates(config: ModelConfig, rounds: int) -> None:
+    """Muon's update of the same matrices by itself: ours, and torch.optim.Muon's."""
+    matrices: list[dict[str, torch.nn.Parameter]] = []
+    for _ in range(2):
+        named = new_model(config, 0).named_parameters()
+        matrices.append({name: p for name, p in named if ".h." in name and p.ndim == 2})
+        for p in matrices[-1].values():
+            p.grad = torch.randn_like(p)
+    own = Muon(matrices[0], momentum=0.9, weight_decay=0.1)
+    theirs = torch.optim.Muon(matrices[1].values(), lr=1e-3)
+    took: dict[str, list[float]] = {"ours": [], "torch.optim.Muon": []}
+    for n in range(10 * rounds + 1):
+        for name, step in (("ours", lambda: own.step(1e-3)), ("torch.optim.Muon", theirs.step)):
+            began_s = time.perf_counter()
+            step()
+            if n:  # the first one warms up
+                took[name].append(1000 * (time.perf_counter() - began_s))
+    for name, values in took.items():
+        span = f"{min(values):.1f} to {max(values):.1f}"
+        print(f"Muon's update alone, {name}: {statistics.median(values):.1f} ms ({span})")
 
 
 LARGE = ("ours", "ours, blocks recomputed", "bare loop, transformers' model")
