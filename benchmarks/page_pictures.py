@@ -14,7 +14,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 PROMPT = "First Citizen:\nBefore we proceed any further, hear me speak.\n"
-STATE = "#t=0.7&n=220&seed=7"
+STATE = "#t=0.7&n=160&seed=7"
 SIZE = {"width": 1120, "height": 700}
 CLICKED = 23
 """Which written token is clicked: the same in both columns."""

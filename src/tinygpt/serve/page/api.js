@@ -26,8 +26,6 @@ let key = ""; // in memory only: a reload asks again
 let asking = null;
 let gone = false;
 
-export const hasKey = () => key !== "";
-
 function askForKey(refused) { // many requests may fail at once: one question
   asking ??= new Promise((answer) => {
     const detail = { refused, answer: (text) => { asking = null; key = text; answer(text !== ""); } };

@@ -5,7 +5,7 @@ import { calm, chip, make, rove, say } from "./dom.js";
 import { on, settings } from "./store.js";
 import { percent, readable, spaced, tail } from "./text.js";
 
-const MOST = 10;
+const MOST = 10, ASKED = 40; // shown; looked through for the token that was written
 
 // Opens in `place`; written is the text of the token that stands there now, or null at the end.
 // choose(text) branches with a token, goOn() without one.
@@ -28,7 +28,7 @@ export function open(place, { side, model, text, written, choose, goOn, close })
     asked?.abort();
     asked = new AbortController();
     const { temperature, top_k, top_p, min_p, repetition_penalty } = settings(side);
-    const body = { model: model.name, text, k: MOST, temperature, top_k, top_p, min_p, repetition_penalty };
+    const body = { model: model.name, text, k: ASKED, temperature, top_k, top_p, min_p, repetition_penalty };
     try {
       show(await post("page/next", body, asked.signal));
     } catch (error) {
@@ -41,9 +41,12 @@ export function open(place, { side, model, text, written, choose, goOn, close })
   function show(answer) {
     const focused = wanted || list.contains(document.activeElement);
     wanted = false;
-    const top = Math.max(0.01, ...answer.tokens.map((token) => Math.max(token.probability, token.probability_after_sampling ?? 0)));
-    list.replaceChildren(...answer.tokens.map((token, i) => bar(token, i, top)));
-    doubt.textContent = `${answer.entropy_bits.toFixed(1)} bits of doubt, like ${Math.max(1, Math.round(2 ** answer.entropy_bits)).toLocaleString("en")} equal choices; all other tokens together ${percent(answer.rest)}. The outline is the model itself, the filled bar what your settings make of it. Choose one to branch.`;
+    const shown = answer.tokens.slice(0, MOST), there = answer.tokens.find((token) => token.text === written);
+    if (there && !shown.includes(there)) shown.splice(-1, 1, there);
+    const others = 1 - shown.reduce((sum, token) => sum + token.probability, 0);
+    const top = Math.max(0.01, ...shown.map((token) => Math.max(token.probability, token.probability_after_sampling ?? 0)));
+    list.replaceChildren(...shown.map((token, i) => bar(token, i, top)));
+    doubt.textContent = `${answer.entropy_bits.toFixed(1)} bits of doubt, like ${Math.max(1, Math.round(2 ** answer.entropy_bits)).toLocaleString("en")} equal choices; all other tokens together ${percent(Math.max(0, others))}. The outline is the model itself, the filled bar what your settings make of it. Choose one to branch.`;
     if (focused) list.querySelector("button")?.focus();
     else say(`Likeliest: ${answer.tokens.slice(0, 3).map((token) => `${spaced(token.text)} ${percent(token.probability)}`).join(", ")}`);
   }
@@ -62,12 +65,12 @@ export function open(place, { side, model, text, written, choose, goOn, close })
   place.replaceChildren(box);
   refresh();
   const soon = calm(() => alive && refresh(), 60);
-  on(["settings", "locked"], () => alive && soon());
+  const off = on(["settings", "locked"], soon);
   return {
     focus: () => {
       wanted = !list.firstChild;
       (list.querySelector("button") ?? box).focus();
     },
-    shut: () => { alive = false; asked?.abort(); place.replaceChildren(); },
+    shut: () => { alive = false; off(); asked?.abort(); place.replaceChildren(); },
   };
 }

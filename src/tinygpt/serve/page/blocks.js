@@ -8,7 +8,7 @@ const GAP = 2, APART = 28, FOOT = 50;
 
 const part = (shape, keys) => shape.components.filter((one) => keys.includes(one.key)).reduce((sum, one) => sum + one.n_params, 0);
 
-export function measure(shape) { // heights in weights, of one column n_embd wide
+function measure(shape) { // heights in weights, of one column n_embd wide
   const each = shape.n_layer * shape.n_embd;
   const attention = part(shape, ["attention"]) / each, mlp = part(shape, ["mlp", "other"]) / each;
   return { attention, mlp, columns: part(shape, ["wte", "wpe", "lm_head"]) / shape.n_embd / (attention + mlp) };

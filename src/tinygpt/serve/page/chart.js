@@ -6,7 +6,7 @@ import { count } from "./text.js";
 export const NARROW = 520; // pixels, below which names stand under the picture
 const CHARACTER = 6.8; // pixels of one at 12 px, about
 
-export function ticksOver(low, high, wanted) { // round ones inside [low, high]
+function ticksOver(low, high, wanted) { // round ones inside [low, high]
   const rough = (high - low) / wanted, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((k) => k >= rough / power - 1e-9) * power, ticks = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k += 1) ticks.push(k * step || 0); // no -0
@@ -35,12 +35,12 @@ export function spread(places, low, room) {
 
 // curves: [{points: [[x, y]], css, dots}], levels: [{name, y}]; a picture `width` wide. The upward
 // axis is logarithmic: most of the learning is a small part of the bits.
-export function lineChart({ width, height, curves, levels, x: across, y: upwards, at, told }) {
+export function lineChart({ width, height, curves, levels, x: across, y: upwards, until, at, told }) {
   const narrow = width < NARROW, named = levels.map((level) => ({ ...level, text: `${level.name} ${level.y.toFixed(2)}` })).sort((p, q) => q.y - p.y);
   const room = narrow || !named.length ? 12 : 16 + CHARACTER * Math.max(...named.map((level) => level.text.length));
   const left = 40, right = width - room, top = 30, bottom = height - 42;
   const all = curves.flatMap((curve) => curve.points), ys = [...all.map((p) => p[1]), ...levels.map((level) => level.y)].filter((y) => y > 0);
-  const least = Math.min(...ys) / 1.08, most = Math.max(...ys) * 1.05, highest = Math.max(...all.map((p) => p[0]), 1);
+  const least = Math.min(...ys) / 1.08, most = Math.max(...ys) * 1.05, highest = Math.max(...all.map((p) => p[0]), until, 1);
   const { ticks: xTicks, step: xStep } = ticksOver(0, highest, narrow ? 3 : 6);
   const x = scale(0, highest, left, right), logged = scale(Math.log(least), Math.log(most), bottom, top), y = (value) => logged(Math.log(Math.max(value, least)));
   const line = (x1, y1, x2, y2, css) => draw(`line.${css}`, { x1, y1, x2, y2 });

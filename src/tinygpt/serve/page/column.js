@@ -4,7 +4,7 @@ import * as bars from "./bars.js";
 import { chip, find, make, say } from "./dom.js";
 import { judge } from "./judge.js";
 import { cutOf } from "./ribbons.js";
-import { model, on, settings, state } from "./store.js";
+import { model, on, settings } from "./store.js";
 import { before, BUSY, DONE, explained, facts, FAILED, newTake, piecesOf, promptOf, reasonWords, run, running, STOPPED, textOf, WAITING } from "./take.js";
 import { TextBox } from "./textbox.js";
 import { count, duration, plural, points } from "./text.js";
@@ -233,5 +233,3 @@ export class Column {
 }
 
 export const freshSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000;
-
-export const promptIsEmpty = () => !(state.prompt ?? "").length;

@@ -27,7 +27,7 @@ export async function judge(take, side) {
   } catch { /* a figure beside the text: where there is none, nothing is missing */ }
 }
 
-export function perByte(cells, characters, begin) { // over the cells that begin there or later
+function perByte(cells, characters, begin) { // over the cells that begin there or later
   let bits = 0, from = 0, first = characters.length;
   for (const [end, , tokens] of cells) {
     if (from >= begin) {

@@ -12,7 +12,7 @@ import * as report from "./report.js";
 import * as ribbons from "./ribbons.js";
 import * as scale from "./scale.js";
 import * as settings from "./settings.js";
-import { change, model, on, settings as settingsOf, sides, state } from "./store.js";
+import { change, on, settings as settingsOf, sides, state } from "./store.js";
 import * as surprise from "./surprise.js";
 import * as tabs from "./tabs.js";
 import { promptOf, textOf } from "./take.js";

@@ -11,16 +11,18 @@ export const state = {
 
 const listeners = [];
 
-// on(["prompt", "a"], f): f runs after any of these changed.
+// on(["prompt", "a"], f): f runs after any of these changed, until what is returned is called.
 export function on(names, listener) {
-  listeners.push([names, listener]);
+  const one = [names, listener];
+  listeners.push(one);
+  return () => { listeners.splice(listeners.indexOf(one), 1); };
 }
 
 export function change(patch) {
   const changed = Object.keys(patch).filter((name) => state[name] !== patch[name]);
   if (!changed.length) return;
   Object.assign(state, patch);
-  for (const [names, listener] of listeners) {
+  for (const [names, listener] of [...listeners]) {
     if (names.some((name) => changed.includes(name))) listener();
   }
   soon();

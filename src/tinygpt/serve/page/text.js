@@ -40,12 +40,7 @@ export function columns(character) {
 
 export const bytes = (text) => new TextEncoder().encode(text).length;
 
-// At most so many characters, the cut shown.
-export function shortened(text, most) {
-  const all = points(text);
-  return all.length <= most ? text : `${all.slice(0, most - 1).join("")}…`;
-}
-
+// The end of a text, at most so many characters, the cut shown.
 export function tail(text, most) {
   const all = points(text);
   return all.length <= most ? text : `…${all.slice(1 - most).join("")}`;

@@ -103,6 +103,7 @@ function picture() {
     curves: [{ points: thinned(log.steps.map((step) => [step[0], step[3]]), MOST_POINTS), css: "curve.faint" }, { points: evaluations, css: "curve", dots: evaluations.length < 60 }],
     levels,
     x: "steps",
+    until: log.state === "training" ? log.goal?.max_steps ?? 0 : 0, // so that one sees how far it is
     y: `${log.unit}, lower is better (log scale)`,
     at: run.samples.length ? run.samples[run.at ?? run.samples.length - 1].step : null,
     told: `${log.unit} over steps. ${last ? `Held out: ${evaluations[0][1].toFixed(2)} at step ${evaluations[0][0]}, ${last[1].toFixed(2)} at step ${last[0]}.` : ""} ${levels.map((level) => `${level.name} ${level.y.toFixed(2)}`).join(", ")}`,
@@ -120,7 +121,7 @@ function told() {
   const words = { training: "being trained", finished: "finished", stopped: "stopped" }[log.state] ?? log.state;
   refill(find("run-told"),
     log.state === "training" ? make("span.pulse", {}) : "", ` ${words}`,
-    step ? `: step ${count(step[0])}${of}, ${duration(step[2])}${minutes}` : "", last?.val !== null && last ? `; held out ${last.val.toFixed(3)} ${log.unit}` : "",
+    step ? `: step ${count(Math.max(step[0], last?.step ?? 0))}${of}, ${duration(step[2])}${minutes}` : "", last?.val !== null && last ? `; held out ${last.val.toFixed(3)} ${log.unit}` : "",
     log.unreadable ? `; ${plural(log.unreadable, "line")} of its log can't be read` : "");
 }
 
