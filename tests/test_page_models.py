@@ -49,7 +49,7 @@ def test_two_models_and_notes_without_a_folder(model_folder: Path) -> None:
     )
     first, second = page_client([lm, noted]).get("/page/models").json()["models"]
     assert first["notes"] == []
-    assert second["notes"] == ["config.json: odd"]
+    assert second["notes"] == ["tiny/config.json: odd"]
     assert second["kind"] == "hub"
 
 

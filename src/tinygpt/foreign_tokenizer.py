@@ -83,7 +83,7 @@ class ForeignTokenizer:
         ids = self._backend.encode(text, add_special_tokens=False).ids
         spelled = b"".join(map(self.token_bytes.__getitem__, ids))
         if spelled != wanted:
-            raise TokenizerError(_difference(wanted, spelled, self._name))
+            raise TokenizerError(_difference(wanted, spelled, Path(self._name).name))
         return np.array(ids, dtype=np.int32)
 
     def decode(self, ids: AnyIds) -> str:

@@ -59,6 +59,7 @@ def command(
     require_extra()
     from tinygpt.serve.app import create_app
     from tinygpt.serve.metrics import Metrics
+    from tinygpt.serve.page_work import is_working
     from tinygpt.serve.served import open_models
     from tinygpt.serve.server import address, listen, serve
 
@@ -88,6 +89,10 @@ def command(
         except SystemExit as ending:  # the second signal: no thread that computes is waited for
             sys.stderr.flush()
             os._exit(ending.code if isinstance(ending.code, int) else 1)
+    if is_working():  # for the page, whose reader has gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     return 0
 
 

@@ -108,6 +108,8 @@ class Limits:
         origin = headers.get("origin")
         if scope["method"] not in ("GET", "HEAD") and origin is not None:
             self._check_origin(origin, host)
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_open(path):
+            raise _foreign()
         if self._key is not None and not is_open(path):
             given = headers.get("authorization", "")
             kind, _, key = given.partition(" ")
@@ -144,11 +146,15 @@ class Limits:
         parts = urlsplit(origin)
         if parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower():
             return
-        raise Refusal(
-            403,
-            "the page of another site may not call this server",
-            headers={"Connection": "close"},
-        )
+        raise _foreign()
+
+
+def _foreign() -> Refusal:
+    return Refusal(
+        403,
+        "the page of another site may not call this server",
+        headers={"Connection": "close"},
+    )
 
 
 def _only(headers: Headers, name: str) -> str | None:

@@ -53,7 +53,8 @@ def _run_tables(lm: LanguageModel) -> tuple[dict[str, dict[str, Any]], str | Non
     try:
         file = read_run_file(str(lm.path))
     except TinyGPTError as error:
-        return {}, f"its training.json is not of this tinygpt: {without_folders(str(error))}"
+        why = without_folders(str(error), lm.path)
+        return {}, f"its training.json is not of this tinygpt: {why}"
     if file.start is not None:
         return {}, "it began with another model's weights, which a run file does not name"
     tables: dict[str, dict[str, Any]] = {name: dict(getattr(file, name)) for name in TABLES}

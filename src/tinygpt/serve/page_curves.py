@@ -100,11 +100,11 @@ def _measured(folder: Path) -> dict[str, Any]:
         text = held_out_text(folder, SCORED_BYTES)
         training = read_training_text(folder)
     except TinyGPTError as error:
-        return {"text": None, "yardsticks": [], "why_not": without_folders(str(error))}
+        return {"text": None, "yardsticks": [], "why_not": without_folders(str(error), folder)}
     return {
         "text": f"{text.name}, the first {len(text.text.encode()):,} bytes of its held-out part",
         "yardsticks": [asdict(yardstick) for yardstick in yardsticks(text, training)],
-        "why_not": without_folders(training) if isinstance(training, str) else None,
+        "why_not": without_folders(training, folder) if isinstance(training, str) else None,
     }
 
 

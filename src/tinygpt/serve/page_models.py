@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from tinygpt.config_keys import config_files
@@ -23,7 +24,7 @@ __all__ = ["Models", "about", "without_folders"]
 MEASURED_ON = "python-docs"
 """The text of `bytes_per_token`: it is on every machine, and the same for all models."""
 
-_FOLDERS = re.compile(r"(?<![\w.])/(?:[^/:;,\"'\n]+/)*")
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^/:;,\"'\n]+/)+")
 
 
 class Models:
@@ -89,19 +90,28 @@ def about(models: Models, served: Served, run: str | None) -> dict[str, Any]:
         "memory_bytes": costs.weights_bytes + (cache_bytes or 0) * served.batcher.n_slots,
         "trained_on": _trained_on(lm),
         "run": run,
-        "notes": [without_folders(note) for note in lm.notes],
+        "notes": [without_folders(note, *_folder(lm)) for note in lm.notes],
         "generation": {key: settings[key] for key in settings if not key.endswith("_id")},
     }
 
 
-def without_folders(message: str) -> str:
+def without_folders(message: str, *folders: Path) -> str:
     """Return a message with the names of files and folders, but not where they are.
+
+    Args:
+        folders: those that it may name by a path that is not absolute.
 
     Example:
         >>> without_folders("/home/me/run/config.json: not JSON")
         'config.json: not JSON'
     """
+    for folder in filter(lambda folder: folder.name, folders):  # "." has none
+        message = message.replace(str(folder), folder.name)
     return _FOLDERS.sub("", message)
+
+
+def _folder(lm: LanguageModel) -> tuple[Path, ...]:
+    return () if lm.path is None else (lm.path,)
 
 
 def _trained_on(lm: LanguageModel) -> str | None:

@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import Response
@@ -18,7 +19,7 @@ from tinygpt.language_model import LanguageModel
 from tinygpt.report import comparison_markdown, comparison_page
 from tinygpt.report.page import inline_hash, page_style, policy
 from tinygpt.serve.page_models import without_folders
-from tinygpt.serve.page_work import Cancelled, end_if
+from tinygpt.serve.page_work import Cancelled, begin, end_if
 from tinygpt.serve.refusals import Refusal, log_failure
 
 __all__ = ["Report", "Reports", "as_file", "with_report"]
@@ -54,7 +55,8 @@ class Report:
         except Cancelled:
             self._end("cancelled")
         except TinyGPTError as error:
-            self._end("failed", without_folders(str(error)))
+            folders = [lm.path for lm in models if lm.path is not None]
+            self._end("failed", without_folders(str(error), *folders))
         except Exception as error:
             log_failure(error)
             self._end("failed", "the server failed; its log says why")
@@ -106,10 +108,7 @@ class Reports:
                 code="report_running",
             )
         report = self._last = Report(self._clock)
-        self._thread = threading.Thread(
-            target=report.make, args=(models, text), name="report", daemon=True
-        )
-        self._thread.start()
+        self._thread = begin(partial(report.make, models, text))
         return report
 
     def find(self, name: str) -> Report:

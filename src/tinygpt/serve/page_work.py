@@ -15,12 +15,14 @@ from fastapi import Request, Response
 
 from tinygpt.serve.refusals import Refusal
 
-__all__ = ["Cancelled", "Workers", "end_if"]
+__all__ = ["Cancelled", "Workers", "begin", "end_if", "is_working"]
 
 LOOK_S = 0.1
 """How often a client that waits is looked for."""
 
 RETRY_S = 2
+
+_NAME = "page work"
 
 Work = Callable[[threading.Event], Any]
 """Returns plain JSON data, or a Response."""
@@ -34,6 +36,18 @@ def end_if(stop: threading.Event) -> None:
     """Raise Cancelled if the work is to end."""
     if stop.is_set():
         raise Cancelled
+
+
+def begin(work: Callable[[], object]) -> threading.Thread:
+    """Start work in a thread that holds up no exit."""
+    thread = threading.Thread(target=work, name=_NAME, daemon=True)
+    thread.start()
+    return thread
+
+
+def is_working() -> bool:
+    """Tell whether such a thread lives: Python may abort where it ends one that computes."""
+    return any(thread.name == _NAME for thread in threading.enumerate())
 
 
 class Workers:
@@ -83,7 +97,7 @@ async def _answered(request: Request, work: Work) -> Response:
         except BaseException as error:
             done.set_exception(error)
 
-    threading.Thread(target=fill, name="page", daemon=True).start()
+    begin(fill)
     found = asyncio.wrap_future(done)
     try:
         while not (await asyncio.wait({found}, timeout=LOOK_S))[0]:

@@ -135,12 +135,12 @@ def _settings(app: FastAPI) -> uvicorn.Config:
 
 
 class _Impatient(H11Protocol):
-    """Closes a connection that asks for nothing; uvicorn would wait for ever."""
+    """Ends a connection that asks for nothing, or takes nothing; uvicorn would wait for ever."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to look at it now and then."""
         super().connection_made(transport)
-        self._seen: object = None
+        self._seen: tuple[object, int] = (None, 0)
         self._look = self.loop.call_later(HEAD_S, self._look_again)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
@@ -151,12 +151,13 @@ class _Impatient(H11Protocol):
         super().connection_lost(exc)
 
     def _look_again(self) -> None:
-        """Close it if nothing was asked since the last look, and nothing is being answered."""
+        """End it if nothing was asked or taken since the last look, and nothing is computed."""
         idle = self.cycle is None or self.cycle.response_complete
-        if idle and self.cycle is self._seen:
-            self.transport.close()
+        n_waiting = self.transport.get_write_buffer_size()  # bytes that the client is to take
+        if (idle or n_waiting) and (self.cycle, n_waiting) == self._seen:
+            self.transport.abort()
             return
-        self._seen = self.cycle
+        self._seen = self.cycle, n_waiting
         self._look = self.loop.call_later(HEAD_S, self._look_again)
 
 
