@@ -28,6 +28,7 @@ VARIANTS: dict[str, tuple[Settings, Settings, Settings]] = {
     "matrix_learning_rate 0.014": ({"matrix_learning_rate": 0.014}, {}, {}),
     "matrix_learning_rate 0.03": ({"matrix_learning_rate": 0.03}, {}, {}),
     "matrix 0.03, others 1e-2": ({"matrix_learning_rate": 0.03, "learning_rate": 1e-2}, {}, {}),
+    "matrix 0.03, others 1.4e-2": ({"matrix_learning_rate": 0.03, "learning_rate": 1.4e-2}, {}, {}),
     "momentum 0.95": ({"momentum": 0.95}, {}, {}),
     "warmup_steps 0": ({"warmup_steps": 0}, {}, {}),
     "beta2 0.95": ({"beta2": 0.95}, {}, {}),
