@@ -183,7 +183,9 @@ PEERS = {
 def prepare(peer: str, precision: str, folder: Path, work: Path) -> None:
     """Convert the model; what is not named here reads the folder as it is."""
     work.mkdir(parents=True, exist_ok=True)
-    if peer == "ctranslate2":
+    if peer == "tinygpt" and precision != "torch":
+        tinygpt(folder, work, precision)[0]([[0]], 1)  # packs the weights into the cache
+    elif peer == "ctranslate2":
         from ctranslate2.converters import TransformersConverter
 
         TransformersConverter(str(folder)).convert(str(work), quantization=precision, force=True)
