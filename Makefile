@@ -2,6 +2,7 @@
 # make test      format, lint, types, import contract and tests: what CI runs first
 # make test-all  every test, slow ones too
 # make torture   the battery of docs/trust.md in full: half an hour at most, a line per test
+# make soak      a server under 100,000 mixed requests (REQUESTS=N: others): does anything grow
 # make fix       let ruff mend format and lint
 # make lock      write requirements-ci.txt anew from constraints.txt (minutes)
 # make check-gguf CORPUS=FILE.txt   GGUF files run in llama.cpp, which is compiled first (minutes)
@@ -19,7 +20,7 @@ HAS_TORCH = $(shell $(BIN)/python -c "import importlib.metadata as m; print('yes
 # In CI the package is installed as users get it, so that a missing file fails there.
 EDITABLE := $(if $(CI),,-e)
 
-.PHONY: demo test test-all torture fix check setup setup-dev check-gguf bench-train bench-generate lock readme-table clean
+.PHONY: demo test test-all torture soak fix check setup setup-dev check-gguf bench-train bench-generate lock readme-table clean
 
 demo: setup
 	$(BIN)/tinygpt demo
@@ -32,6 +33,9 @@ test-all: setup-dev
 
 torture: setup-dev
 	TINYGPT_TORTURE=1 $(BIN)/python -m pytest tests/battery -n 2 -q
+
+soak: setup-dev
+	TINYGPT_SOAK=$(or $(REQUESTS),100000) $(BIN)/python -m pytest tests/test_serve_load.py -k v7 -q
 
 check: setup-dev
 	$(BIN)/ruff format --check

@@ -1,12 +1,18 @@
-"""A server of one small model in this process: behind a test client, or on a real socket."""
+"""A server of one small model: behind a test client, on a real socket, or in its own process."""
 
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import httpx2
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 from tests.serving import model_of
@@ -121,9 +127,47 @@ def on_socket(lm: LanguageModel, **settings: Any) -> Iterator[Live]:
             thread.join(30)
 
 
+@contextmanager
+def process(folder: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """`tinygpt serve` in a process of its own, and its URL."""
+    command = [sys.executable, "-m", "tinygpt", "serve", str(folder), "--port", "0"]
+    environment = {k: v for k, v in os.environ.items() if k != "TINYGPT_API_KEY"}
+    with subprocess.Popen(
+        [*command, "--threads", "1", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=folder.parent,
+    ) as run:
+        assert run.stderr is not None
+        try:
+            said = ""
+            while "listening on " not in said:
+                line = run.stderr.readline()
+                assert line, said
+                said += line
+            yield run, re.findall(r"listening on (http://[^/]+)/", said)[0]
+        finally:
+            if run.poll() is None:
+                run.kill()
+
+
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
     """Wait for something to become true, and tell whether it did."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.005)
     return condition()
+
+
+def is_idle(live: Live) -> Callable[[], bool]:
+    batcher = live.served.batcher
+    return lambda: batcher.running == batcher.waiting == batcher.slots_in_use == 0
+
+
+def figure(url: str, name: str) -> float:
+    text = httpx2.get(f"{url}/metrics").text
+    found = re.search(rf"^tinygpt_{re.escape(name)} (\S+)$", text, re.M)
+    assert found, text
+    return float(found[1])

@@ -1,10 +1,6 @@
 """The server on a socket: who leaves, who asks too much, whose time is up, and how it ends."""
 
-import os
-import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.live import Live, on_socket, small_model, until
+from tests.live import Live, figure, is_idle, on_socket, process, small_model, until
 
 from tinygpt.cli import main
 from tinygpt.errors import MachineError
@@ -37,18 +33,6 @@ def ask(live: Live, **fields: Any) -> httpx2.Response:
     return httpx2.post(f"{live.url}/v1/completions", json={**LONG, **fields}, timeout=60)
 
 
-def is_idle(live: Live) -> Callable[[], bool]:
-    batcher = live.served.batcher
-    return lambda: batcher.running == batcher.waiting == batcher.slots_in_use == 0
-
-
-def figure(live: Live, name: str) -> float:
-    text = httpx2.get(f"{live.url}/metrics").text
-    found = re.search(rf"^tinygpt_{re.escape(name)} (\S+)$", text, re.M)
-    assert found, text
-    return float(found[1])
-
-
 @pytest.mark.parametrize("stream", [True, False])
 def test_who_leaves_frees_the_slot(make_gpt: Callable[..., GPT], stream: bool) -> None:
     with on_socket(small_model(make_gpt, step_s=0.005), slots=1) as live:
@@ -63,10 +47,10 @@ def test_who_leaves_frees_the_slot(make_gpt: Callable[..., GPT], stream: bool) -
                     client.post(f"{live.url}/v1/completions", json=body, timeout=0.5)
         assert until(is_idle(live), 2)
         assert batcher.running == 0
-        written = figure(live, 'generation_tokens_total{model_name="tiny"}')
+        written = figure(live.url, 'generation_tokens_total{model_name="tiny"}')
         time.sleep(0.1)
-        assert figure(live, 'generation_tokens_total{model_name="tiny"}') == written < 500
-        assert until(lambda: figure(live, 'requests_cancelled_total{model_name="tiny"}') == 3)
+        assert figure(live.url, 'generation_tokens_total{model_name="tiny"}') == written < 500
+        assert until(lambda: figure(live.url, 'requests_cancelled_total{model_name="tiny"}') == 3)
 
 
 def test_a_full_server_answers_503_and_a_busy_client_429(make_gpt: Callable[..., GPT]) -> None:
@@ -85,10 +69,10 @@ def test_a_full_server_answers_503_and_a_busy_client_429(make_gpt: Callable[...,
         assert full.json()["error"]["type"] == "server_error"
         for answer in (busy, full):
             assert int(answer.headers["retry-after"]) >= 1
-        assert figure(live, 'requests_rejected_total{reason="busy"}') == 1
-        assert figure(live, 'requests_rejected_total{reason="full"}') == 1
-        assert figure(live, 'num_requests_waiting{model_name="tiny"}') == 3
-        assert figure(live, 'slots_in_use{model_name="tiny"}') == 1
+        assert figure(live.url, 'requests_rejected_total{reason="busy"}') == 1
+        assert figure(live.url, 'requests_rejected_total{reason="full"}') == 1
+        assert figure(live.url, 'num_requests_waiting{model_name="tiny"}') == 3
+        assert figure(live.url, 'slots_in_use{model_name="tiny"}') == 1
 
 
 def test_open_requests_are_bounded_but_for_health(
@@ -130,7 +114,7 @@ def test_the_time_of_a_request_is_bounded(make_gpt: Callable[..., GPT]) -> None:
             late = [line for line in second.iter_lines() if "timeout" in line]
         assert len(late) == 1
         assert until(is_idle(live))
-        assert figure(live, 'requests_failed_total{model_name="tiny",reason="timeout"}') == 3
+        assert figure(live.url, 'requests_failed_total{model_name="tiny",reason="timeout"}') == 3
 
 
 def test_no_token_in_time_is_a_504(make_gpt: Callable[..., GPT]) -> None:
@@ -195,32 +179,6 @@ def test_an_address_of_ipv6_is_written_in_brackets() -> None:
 
 
 # --- the process
-
-
-@contextmanager
-def process(folder: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """`tinygpt serve` in a process of its own, and its URL."""
-    command = [sys.executable, "-m", "tinygpt", "serve", str(folder), "--port", "0"]
-    environment = {k: v for k, v in os.environ.items() if k != "TINYGPT_API_KEY"}
-    with subprocess.Popen(
-        [*command, "--threads", "1", *arguments],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-        cwd=folder.parent,
-    ) as run:
-        assert run.stderr is not None
-        try:
-            said = ""
-            while "listening on " not in said:
-                line = run.stderr.readline()
-                assert line, said
-                said += line
-            yield run, re.findall(r"listening on (http://[^/]+)/", said)[0]
-        finally:
-            if run.poll() is None:
-                run.kill()
 
 
 @pytest.mark.slow
