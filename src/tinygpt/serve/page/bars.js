@@ -1,7 +1,7 @@
 // What a model expects next at one place of a text, as bars; a bar is a way to go on.
 
 import { post } from "./api.js";
-import { calm, chip, make, rove, say } from "./dom.js";
+import { calm, chip, make, refill, rove, say } from "./dom.js";
 import { on, settings } from "./store.js";
 import { percent, readable, spaced, tail } from "./text.js";
 
@@ -34,7 +34,7 @@ export function open(place, { side, model, text, written, choose, goOn, close })
     } catch (error) {
       if (error.name === "AbortError" || !alive) return;
       list.replaceChildren();
-      doubt.textContent = error.message;
+      refill(doubt, error.message);
     }
   }
 

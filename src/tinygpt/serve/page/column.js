@@ -12,14 +12,15 @@ import { count, duration, plural, points } from "./text.js";
 const MOST_TAKES = 40;
 
 export class Column {
-  constructor(side, settled) {
+  constructor(side, turned) {
     this.side = side;
     this.takes = [];
     this.at = -1;
-    this.settled = settled; // called when a take ends
+    this.turned = turned; // called when a take begins, ends or goes
     this.body = find(`body-${side}`);
     this.foot = find(`foot-${side}`);
     this.bars = null;
+    this.editing = false;
     on([side, "models"], () => this.reset());
   }
 
@@ -32,6 +33,7 @@ export class Column {
     this.takes = [];
     this.at = -1;
     this.draw();
+    this.turned(this);
   }
 
   // ---- writing
@@ -53,6 +55,7 @@ export class Column {
     this.draw();
     if (within) this.boxes[0].element.focus({ preventScroll: true }); // what had the focus is gone
     run(take, (index, piece) => this.changed(take, index, piece));
+    this.turned(this);
   }
 
   changed(take, index, piece) {
@@ -65,7 +68,7 @@ export class Column {
     this.drawFoot();
     this.boxes.forEach((box, i) => box.ended(take.samples[i].reason));
     if (!running(take)) {
-      this.settled(this);
+      this.turned(this);
       this.judge(take);
     }
   }
@@ -73,7 +76,7 @@ export class Column {
   async judge(take) { // how likely the text is, to itself and to the other
     if (take.state === FAILED || !textOf(take.samples[0].pieces)) return;
     await judge(take, this.side);
-    if (take === this.take) this.drawFoot();
+    if (take === this.take && !this.editing) this.drawFoot();
   }
 
   stop() {
@@ -97,6 +100,7 @@ export class Column {
     this.closeBars(false);
     const take = this.take;
     this.boxes = [];
+    this.editing = false;
     if (!take) {
       this.body.replaceChildren(...this.empty());
       this.drawFoot();
@@ -223,6 +227,7 @@ export class Column {
         this.draw();
       }
     });
+    this.editing = true;
     this.body.replaceChildren(area);
     this.foot.replaceChildren(make("p.tools", {},
       make("button.small.main", { type: "button", onclick: submit }, "Write on"),

@@ -1,5 +1,7 @@
 // Elements without markup: every text becomes a text node, so nothing that a model or a file says
-// is ever read as HTML.
+// is ever read as HTML; what would turn or hide other text is written as an escape.
+
+import { readable } from "./text.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -25,7 +27,10 @@ function fill(element, what, attributes, children) {
   return element;
 }
 
-const kept = (children) => children.flat(3).filter((child) => child !== null && child !== undefined && child !== false);
+function kept(children) {
+  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (typeof child === "string" ? readable(child) : child));
+}
 
 // New contents, as `make` takes children.
 export function refill(element, ...children) {
@@ -58,7 +63,7 @@ let spoken = 0;
 // Said once to a screen reader, politely; a later word replaces one that was not read yet.
 export function say(words) {
   clearTimeout(spoken);
-  spoken = setTimeout(() => { find("spoken").textContent = words; }, 150);
+  spoken = setTimeout(() => { refill(find("spoken"), words); }, 150);
 }
 
 // Runs only the last of many calls, after a rest of so many milliseconds.

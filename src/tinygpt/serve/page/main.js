@@ -4,7 +4,7 @@ import { decode } from "./address.js";
 import { get, link, ServerGone } from "./api.js";
 import { Column, freshSeed } from "./column.js";
 import * as config from "./config.js";
-import { find, make, say } from "./dom.js";
+import { find, make, refill, say } from "./dom.js";
 import * as help from "./help.js";
 import { stopJudging } from "./judge.js";
 import { failed, loading } from "./panel.js";
@@ -34,7 +34,6 @@ function go() {
   stopJudging();
   const shared = freshSeed(); // the same for both
   for (const side of sides()) columns[side].start(text, settingsOf(side).seed === "" ? shared : Number(settingsOf(side).seed));
-  busy();
 }
 
 function clear() {
@@ -53,7 +52,7 @@ function busy() {
   find("empty-prompt").hidden = prompt.value !== "" || state.tab !== "write";
 }
 
-function settled() { // one sentence when all is still, not one per piece
+function turned() { // one sentence when all is still, not one per piece
   busy();
   if (sides().some((side) => columns[side].busy)) return;
   say(sides().filter((side) => columns[side].take).map((side) => {
@@ -79,7 +78,7 @@ function keys(event) {
   const work = {
     "/": () => { change({ tab: "write" }); prompt.focus(); },
     "?": () => find("help").showModal(),
-    r: () => { for (const side of sides()) columns[side].again(freshSeed()); busy(); },
+    r: () => { for (const side of sides()) columns[side].again(freshSeed()); },
     s: top.swap,
   }[event.key];
   if (/^[1-6]$/.test(event.key)) tabs.turnTo(Number(event.key));
@@ -95,7 +94,7 @@ async function open() {
     try {
       const answer = await get("page/models");
       change({ runs: answer.runs });
-      find("version").textContent = `tinygpt ${answer.version}`;
+      refill(find("version"), `tinygpt ${answer.version}`);
       top.choose(answer.models);
       box.replaceChildren();
       find("all").hidden = false;
@@ -123,7 +122,7 @@ function mount() {
   Object.assign(state, decode(location.hash));
   prompt.value = state.prompt ?? EXAMPLES[0];
   state.prompt = prompt.value;
-  for (const side of ["a", "b"]) columns[side] = new Column(side, settled);
+  for (const side of ["a", "b"]) columns[side] = new Column(side, turned);
   help.mount();
   top.mount();
   settings.mount();

@@ -1,7 +1,7 @@
 // The comparison report: made in the background, seen here in a sandbox, saved as a file.
 
 import { file, get, post, remove } from "./api.js";
-import { find, make, say } from "./dom.js";
+import { find, make, refill, say } from "./dom.js";
 import { failed } from "./panel.js";
 import { model, sides } from "./store.js";
 import { bytes, count, duration } from "./text.js";
@@ -15,7 +15,7 @@ export function mount() {
 
 export function shown() {
   const names = sides().map((side) => model(side).name);
-  find("report-what").textContent = names.length > 1 ? `${names[0]} beside ${names[1]}` : `${names[0] ?? ""} alone`;
+  refill(find("report-what"), names.length > 1 ? `${names[0]} beside ${names[1]}` : `${names[0] ?? ""} alone`);
 }
 
 async function start() {
@@ -43,7 +43,7 @@ async function watch(id, box, mine) {
     const now = await get(`page/report/${id}`);
     if (mine !== turn) return;
     bar.value = now.progress;
-    words.textContent = `${now.what || "beginning"}; ${duration(now.elapsed_s)} so far${now.eta_s === null ? "" : `, about ${duration(now.eta_s)} to go`}`;
+    refill(words, `${now.what || "beginning"}; ${duration(now.elapsed_s)} so far${now.eta_s === null ? "" : `, about ${duration(now.eta_s)} to go`}`);
     if (now.state === "done") {
       await preview(id, box);
       return;

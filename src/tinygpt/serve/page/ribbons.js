@@ -41,7 +41,7 @@ function show(problem = null) {
   const known = sides().map((side) => [side, cutOf(model(side).name, text)]).filter(([, found]) => found);
   find("ribbon-counts").replaceChildren(...known.map(([side, found]) => told(side, found, text)));
   find("ribbon-notes").replaceChildren(...known.flatMap(([side, found]) => notes(side, found)), ...(problem ? [make("p.note.bad", {}, problem.message)] : []));
-  box.parentElement.hidden = !known.length;
+  box.parentElement.hidden = !known.length && !problem;
   const characters = points(text).slice(0, LONGEST), width = room(box);
   drawn = box.clientWidth;
   box.replaceChildren(...(known.length ? lines(characters, width) : []).map((line) => make(

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { blocks } from "./blocks.js";
-import { calm, chip, find, make, say } from "./dom.js";
+import { calm, chip, find, make, refill, say } from "./dom.js";
 import { failed, loading } from "./panel.js";
 import { model, sides, state } from "./store.js";
 import { count, plural, short, size } from "./text.js";
@@ -60,7 +60,7 @@ function slider(shape) {
       picture();
       say(`${count(found.n_params)} parameters`);
     } catch (error) {
-      if (error.name !== "AbortError") output.textContent = error.message;
+      if (error.name !== "AbortError") refill(output, error.message);
     }
   }, 40);
   input.addEventListener("input", () => {

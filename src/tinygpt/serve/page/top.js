@@ -1,7 +1,7 @@
 // The top of the page: which model stands in which column, swap, light or dark, the link.
 
 import { LONGEST_PROMPT } from "./address.js";
-import { chip, find, make, say } from "./dom.js";
+import { chip, find, make, refill, say } from "./dom.js";
 import { change, model, on, state, writeAddress } from "./store.js";
 import { count, short, size } from "./text.js";
 
@@ -25,7 +25,7 @@ function draw() {
     picker.disabled = state.models.length < 2;
     find(`badges-${side}`).replaceChildren(...(one ? badges(one).map(([words, title]) => make("li", { title }, words)) : []));
     find(`notes-${side}`).replaceChildren(...(one?.notes ?? []).map((note) => make("p.note.bad", {}, note)));
-    find(`title-${side}`).replaceChildren(chip(side), " ", one?.name ?? "");
+    refill(find(`title-${side}`), chip(side), " ", one?.name ?? "");
   }
   find("side-b").hidden = state.models.length < 2;
   find("swap").hidden = !model("b");
