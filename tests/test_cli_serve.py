@@ -83,6 +83,10 @@ def test_the_key_comes_from_the_environment_or_a_file(
         (["--max-waiting", "0"], "max_waiting=0"),
         (["--timeout-s", "0"], "timeout_s=0"),
         (["--drain-s", "-1"], "drain_s=-1"),
+        (["--allow-host", "http://models.example/"], "without http:// and without a port"),
+        (["--allow-host", "models.example:80"], "without http:// and without a port"),
+        (["--allow-host", ""], "without http:// and without a port"),
+        (["no-such-model"], "no-such-model is given twice"),
         (["--key-file", "none.txt"], "No such file"),
         (["--key", "secret"], 'there is no option "--key"'),
     ],
@@ -104,7 +108,11 @@ def test_a_short_key_or_no_text_is_refused(
     for data in (b"short", b"\xff" * 20, b"", b"x" * 20_000):
         (tmp_path / "key").write_bytes(data)
         assert main(["serve", "no-such-model", "--key-file", str(tmp_path / "key")]) == 2
-        assert "key" in capsys.readouterr().err
+        err = capsys.readouterr().err
+        assert "key" in err
+        assert "xff" not in err
+    assert main(["serve", "no-such-model", "--key-file", str(tmp_path)]) == 2
+    assert "no regular file" in capsys.readouterr().err
 
 
 def test_an_unknown_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

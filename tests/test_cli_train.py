@@ -55,6 +55,7 @@ def test_train_writes_a_run_and_says_what_it_does(capsys: pytest.CaptureFixture[
         "saved in runs/a",
         "next: tinygpt sample runs/a '0. To be, or not to be",
         "tinygpt compare runs/a distilgpt2",
+        "tinygpt serve runs/a   # in a browser",
     ):
         assert line in streams.err
     config = json.loads(Path("runs/a/config.json").read_text("utf-8"))

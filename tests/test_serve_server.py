@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.live import Live, figure, is_idle, on_socket, process, small_model, until
+from tests.live import KEY, Live, figure, is_idle, on_socket, process, small_model, until
 
 from tinygpt.cli import main
 from tinygpt.errors import MachineError
@@ -160,13 +160,18 @@ def test_what_outlives_the_drain_ends_with_an_error(make_gpt: Callable[..., GPT]
 
 
 def test_a_taken_port_is_said_before_a_model_is_opened(capsys: pytest.CaptureFixture[str]) -> None:
-    with listen(ServeConfig(port=0)) as sock:
-        sock.listen()
+    with listen(ServeConfig(port=0)) as sock:  # nothing is served on it yet
         port = address(sock).rpartition(":")[2]
         with pytest.raises(MachineError, match="choose another one with --port"):
             listen(ServeConfig(port=int(port)))
         assert main(["serve", "no-such-model", "--port", port]) == 1
         assert f"127.0.0.1:{port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["203.0.113.9", "no-such-host.invalid"])
+def test_an_address_that_is_not_this_machines_is_no_matter_of_the_port(host: str) -> None:
+    with pytest.raises(MachineError, match=f"{host}:0 can't be listened on: .* with --host$"):
+        listen(ServeConfig(host=host, port=0, key=KEY))
 
 
 def test_an_address_of_ipv6_is_written_in_brackets() -> None:

@@ -104,8 +104,10 @@ def _key(file: Path | None) -> str | None:
 
     try:
         return read_small(file, MAX_KEY_BYTES).decode("ascii").strip()
+    except UnicodeError:  # whose words would show a part of the key
+        raise ConfigError(f"the key in {file} can't be read: it is no ASCII text") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no short ASCII text"
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"the key in {file} can't be read: {reason}") from None
 
 

@@ -244,5 +244,6 @@ def _suggest(folder: Path, corpus: "Corpus", quiet: bool) -> None:
     console.next_commands(
         f"tinygpt sample {run} {prompt}".rstrip(),
         f"tinygpt compare {run} distilgpt2",
+        f"tinygpt serve {run}   # in a browser",
         quiet=quiet,
     )

@@ -69,7 +69,8 @@ def _check_kind(headers: Headers) -> None:
     ):
         raise Refusal(
             415,
-            "the body must be application/json in UTF-8, not compressed",
+            "the body must be JSON in UTF-8, not compressed, with the header Content-Type: "
+            "application/json",
             headers={"Connection": "close"},
         )
 

@@ -4,6 +4,7 @@ Its fields are options of the verb. Standard library only.
 """
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 
 from tinygpt.errors import ConfigError
@@ -55,6 +56,12 @@ class ServeConfig:
                 raise ConfigError(
                     f"{name}={getattr(self, name)} is not allowed: above 0, at most {LONGEST_S}"
                 )
+        for name in self.allow_host:
+            if not _is_name(name):
+                raise ConfigError(
+                    f'allow_host="{name[:100]}" is not allowed: a name alone, as '
+                    "models.example.org, without http:// and without a port"
+                )
         if self.key is not None and not _is_key(self.key):
             raise ConfigError("the key is not allowed: 16 to 1000 printable ASCII characters")
         if self.key is None and not is_loopback(self.host):
@@ -72,6 +79,10 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_name(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", name) is not None
 
 
 def _is_key(key: str) -> bool:

@@ -49,6 +49,9 @@ def open_models(
     """
     if not names:
         raise ConfigError("no model is given; name at least one run, folder or hub name")
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ConfigError(f"{name} is given twice; a model is served once, for all who ask")
     lms = [
         load(
             name,

@@ -6,6 +6,7 @@ lets those that were taken go on until its time is up, and then ends them with a
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -31,6 +32,9 @@ HEAD_S = 10.0
 MAX_CONNECTIONS = 4096
 """Connections at once; more are cut off."""
 
+BACKLOG = 1024
+"""Connections that may wait to be taken; they may come while the models are being opened."""
+
 LAST_WORDS_S = 0.5
 """Seconds in which answers may leave once all texts have ended."""
 
@@ -51,12 +55,15 @@ def listen(config: ServeConfig) -> socket.socket:
         if os.name == "posix":  # elsewhere it would take an address away from another server
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(place)
+        made.listen(BACKLOG)  # a port that is bound and no more, another server could still take
     except OSError as error:
         if made is not None:
             made.close()
+        is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        way = "--host" if is_host else "--port (0 takes a free one)"
         raise MachineError(
             f"{config.host}:{config.port} can't be listened on: {error.strerror or error}; choose "
-            "another one with --port (0 takes a free one)"
+            f"another one with {way}"
         ) from None
     return made
 
@@ -127,7 +134,7 @@ def _settings(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=1024,
+        backlog=BACKLOG,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=MAX_HEAD,
