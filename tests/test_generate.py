@@ -405,6 +405,7 @@ class Sampling(TorchSession):
     def __init__(self, model: GPT, n_slots: int = 1) -> None:
         super().__init__(model, n_slots)
         self.runs: list[tuple[list[int], int]] = []
+        self.n_at_once = 8
 
     def argmax(self, slots: Sequence[int]) -> list[int]:
         raise AssertionError("it samples inside")

@@ -680,3 +680,8 @@ class TestMisuse:
             while busy.is_alive():
                 session.cancel()
                 busy.join(0.05)
+
+
+def test_a_small_model_is_asked_for_more_ids_at_once() -> None:
+    session = NativeSession(small(), threads=1)
+    assert session.n_at_once == 64

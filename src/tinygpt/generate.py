@@ -29,9 +29,6 @@ __all__ = [
     "stream_text",
 ]
 
-RUN = 8
-"""Most ids asked for at once: a text comes in pieces as long as this, and stops as late as that."""
-
 
 def prompt_ids(
     tokenizer: Tokenizer, prompt: str, n_positions: int, *, truncate: bool = False
@@ -228,7 +225,7 @@ def _draw(
     if isinstance(session, SamplingSession):
         return session.decode(
             slots,
-            min(_room(one, session.n_positions, settings) for one in sequences),
+            min(_room(one, session, settings) for one in sequences),
             settings,
             seed=seed,
             sample_indices=[sample_index + one.index for one in sequences],
@@ -241,13 +238,13 @@ def _draw(
     return [[next_id(session.logits(one.slot), settings, one.rng, one.seen)] for one in sequences]
 
 
-def _room(one: _Sequence, n_positions: int, settings: GenerationConfig) -> int:
-    """Return how many ids to ask for: 1, 2, 4 and then 8, so that a text begins at once.
+def _room(one: _Sequence, session: SamplingSession, settings: GenerationConfig) -> int:
+    """Return how many ids to ask for: 1, 2, 4 and so on, so that a text begins at once.
 
     All but the last must fit into the window.
     """
-    left = min(settings.max_new_tokens - one.n_new, n_positions - len(one.window) + 1)
-    return min(RUN, one.n_new + 1, left)
+    left = min(settings.max_new_tokens - one.n_new, session.n_positions - len(one.window) + 1)
+    return min(session.n_at_once, one.n_new + 1, left)
 
 
 def _feed(session: DecodeSession, sequences: list[_Sequence]) -> None:

@@ -20,6 +20,8 @@ from tinygpt.settings import check_threads
 
 __all__ = ["NativeSession"]
 
+_BYTES_AT_ONCE = 2**28  # of weights: what a decode call reads in some hundredths of a second
+
 Logits = np.ndarray[Any, np.dtype[np.float32]]
 _Ids = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -35,6 +37,7 @@ class NativeSession:
 
     Attributes:
         isa: the instruction set it computes with.
+        n_at_once: ids worth asking `decode` for at once: 8, of small models up to 64.
 
     Raises:
         MachineError: no memory for the KV cache, or no threads to be had.
@@ -53,6 +56,7 @@ class NativeSession:
         self.precision = packed.precision
         self.isa = packed.isa
         self.threads = threads
+        self.n_at_once = max(8, min(64, _BYTES_AT_ONCE // packed.n_bytes))
 
     def close(self) -> None:
         """Give the memory and the threads back now; what is called later is refused."""

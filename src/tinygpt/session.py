@@ -57,6 +57,9 @@ class DecodeSession(Protocol):
 class SamplingSession(DecodeSession, Protocol):
     """A session that can also sample: long runs without a Python call for each token."""
 
+    n_at_once: int
+    """Ids to ask for at once, so that a text still comes several times a second."""
+
     def decode(
         self,
         slots: Sequence[int],
