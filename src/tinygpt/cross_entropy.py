@@ -46,7 +46,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
             loss -= p.gather(1, chosen).sum()
             p.exp_().scatter_add_(1, chosen, p.new_full(chosen.shape, -1.0))
             p = p.to(hidden.dtype)
-            d_hidden[part] = torch.mm(p, weight)
+            torch.mm(p, weight, out=d_hidden[part])
             d_weight.addmm_(p.mT, hidden[part])
         ctx.save_for_backward(d_hidden, d_weight)
         return loss
