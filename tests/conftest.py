@@ -208,7 +208,9 @@ def foreign_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # its event loop must not outlive the module: asyncio.run forbids it
 def chromium() -> Iterator[Any]:
     """A headless browser; the test is skipped where there is none."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

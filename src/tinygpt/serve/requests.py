@@ -118,7 +118,7 @@ class CompletionRequest(Strict):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     """Keep tokens at least min_p times as likely as the likeliest. Default: the model's. Not
     OpenAI's."""
-    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     """Above 1 makes ids seen before less likely. Default: the model's. Not OpenAI's."""
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     """Taken from the scores of tokens that were written before. Default: 0."""
