@@ -181,7 +181,7 @@ def test_reading_leads_a_refusal_with_the_place():
         (
             GenerationConfig,
             {"repetition_penalty": 0},
-            "repetition_penalty=0 is not allowed: 0.01 to 100 (1 is none)",
+            "repetition_penalty=0 is not allowed: 0.01 to 1e6 (1 is none)",
         ),
         (GenerationConfig, {"max_new_tokens": -1}, "max_new_tokens=-1 is not allowed: 0 or more"),
         (GenerationConfig, {"stop_strings": ("a", "")}, "stop_strings holds an empty text"),

@@ -53,9 +53,9 @@ class GenerationConfig:
             raise ConfigError(f"top_p={self.top_p} is not allowed: 0 < top_p <= 1")
         if not 0 <= self.min_p <= 1:
             raise ConfigError(f"min_p={self.min_p} is not allowed: 0 <= min_p <= 1")
-        if not 0.01 <= self.repetition_penalty <= 100:
+        if not 0.01 <= self.repetition_penalty <= 1e6:
             raise ConfigError(
-                f"repetition_penalty={self.repetition_penalty} is not allowed: 0.01 to 100 (1 is "
+                f"repetition_penalty={self.repetition_penalty} is not allowed: 0.01 to 1e6 (1 is "
                 "none)"
             )
         if self.max_new_tokens < 0:
