@@ -67,4 +67,5 @@ def test_an_unknown_name_gets_the_nearest(model_folder: Path) -> None:
     lm = dataclasses.replace(tinygpt.load(model_folder, engine="torch"), name="tiny")
     answer = page_client([lm]).post("/page/tokens", json={"model": "tinny", "text": "a"})
     assert answer.status_code == 404
-    assert 'no model "tinny" is served here; did you mean "tiny"?' in answer.text.replace("\\", "")
+    said = 'there is no model "tinny"; did you mean "tiny"? (served: tiny)'
+    assert answer.json()["error"]["message"] == said

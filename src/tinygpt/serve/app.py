@@ -5,7 +5,7 @@ long happens in threads: text is written by the batchers, tokenized in a pool.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -21,6 +21,7 @@ from tinygpt.serve.config import ServeConfig
 from tinygpt.serve.document import make_true
 from tinygpt.serve.jobs import Refused
 from tinygpt.serve.limits import Limits
+from tinygpt.serve.lookup import find
 from tinygpt.serve.metrics import CONTENT_TYPE, Metrics
 from tinygpt.serve.page_files import add_page
 from tinygpt.serve.refusals import (
@@ -83,9 +84,10 @@ def create_app(
     app.state.draining = False
     app.add_middleware(Limits, config=config, reject=counted.reject)
     _add_refusals(app, counted)
-    _add_figures(app, models, counted)
-    _add_completions(app, models, config)
-    _add_tokens(app, models)
+    by_name = {one.name: one for one in models}
+    _add_figures(app, by_name, counted)
+    _add_completions(app, by_name, config)
+    _add_tokens(app, by_name)
     add_page(app, models, config)
     make_true(app, config)
     return app
@@ -108,7 +110,7 @@ def _add_refusals(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(Gone, gone)
 
 
-def _add_figures(app: FastAPI, models: Sequence[Served], metrics: Metrics) -> None:
+def _add_figures(app: FastAPI, models: Mapping[str, Served], metrics: Metrics) -> None:
     """Add what tells about the server and its models."""
     created = int(time.time())
 
@@ -129,20 +131,20 @@ def _add_figures(app: FastAPI, models: Sequence[Served], metrics: Metrics) -> No
     )
     async def figures() -> Response:
         """Give the server's figures in Prometheus' text format."""
-        return Response(metrics.text(models), media_type=CONTENT_TYPE)
+        return Response(metrics.text(list(models.values())), media_type=CONTENT_TYPE)
 
     @app.get("/v1/models", responses=responses())
     async def list_models() -> Models:
         """List the models that are served."""
-        return Models(data=[about(one) for one in models])
+        return Models(data=[about(one) for one in models.values()])
 
     @app.get("/v1/models/{name:path}", responses=responses(404))
     async def get_model(name: str) -> Model:
         """Describe a model that is served."""
-        return about(_find(models, name))
+        return about(find(models, name))
 
 
-def _add_completions(app: FastAPI, models: Sequence[Served], config: ServeConfig) -> None:
+def _add_completions(app: FastAPI, models: Mapping[str, Served], config: ServeConfig) -> None:
     """Add the routes that write."""
 
     @app.post(
@@ -152,7 +154,7 @@ def _add_completions(app: FastAPI, models: Sequence[Served], config: ServeConfig
     )
     async def completions(request: Request, asked: CompletionRequest) -> Response:
         """Continue a prompt, or score it (echo, logprobs and max_tokens: 0)."""
-        served = _find(models, asked.model)
+        served = find(models, asked.model)
         client = request.client.host if request.client else ""
         prepared = await run_in_threadpool(prepare, asked, served, config, client)
         running = Running(prepared, request.receive)
@@ -175,37 +177,20 @@ def _add_completions(app: FastAPI, models: Sequence[Served], config: ServeConfig
         raise Refusal(400, _NO_CHAT, code="chat_not_supported")
 
 
-def _add_tokens(app: FastAPI, models: Sequence[Served]) -> None:
+def _add_tokens(app: FastAPI, models: Mapping[str, Served]) -> None:
     """Add the way from text to ids and back."""
     refused = responses(400, 403, 404, 408, 413, 415)
 
     @app.post("/tokenize", responses=refused)
     async def tokenize(asked: TokenizeRequest) -> Tokenized:
         """Give the ids of a text."""
-        lm = _find(models, asked.model).lm
+        lm = find(models, asked.model).lm
         ids = (await run_in_threadpool(lm.tokenizer.encode, asked.text())).tolist()
         return Tokenized(tokens=ids, count=len(ids), max_model_len=lm.config.n_positions)
 
     @app.post("/detokenize", responses=refused)
     async def detokenize(asked: DetokenizeRequest) -> Detokenized:
         """Give the text of ids."""
-        lm = _find(models, asked.model).lm
+        lm = find(models, asked.model).lm
         text = await run_in_threadpool(lm.tokenizer.decode, asked.tokens)
         return Detokenized(prompt=text, content=text)
-
-
-def _find(models: Sequence[Served], name: str | None) -> Served:
-    """Return the model of a name; the only one, where a request may leave the name out."""
-    known = {one.name: one for one in models}
-    if name is None and len(known) == 1:
-        return models[0]
-    if name is None:
-        raise Refusal(400, f"model is missing: one of {', '.join(known)}", param="model")
-    if name not in known:
-        raise Refusal(
-            404,
-            f'there is no model "{name}"; served: {", ".join(known)}',
-            param="model",
-            code="model_not_found",
-        )
-    return known[name]

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tinygpt.config_keys import config_files
-from tinygpt.errors import TinyGPTError, did_you_mean
+from tinygpt.errors import TinyGPTError
 from tinygpt.foreign import ForeignConfig, account_of
 from tinygpt.language_model import LanguageModel
 from tinygpt.run_config import SCORED_BYTES
-from tinygpt.serve.refusals import Refusal
+from tinygpt.serve.lookup import find
 from tinygpt.serve.served import Served
 from tinygpt.settings import to_dict
 from tinygpt.texts import known_to_all, python_docs
@@ -37,15 +37,7 @@ class Models:
 
     def find(self, name: str) -> Served:
         """Return the model of a name; Refusal 404 if none is called so."""
-        if name not in self._by_name:
-            near = did_you_mean(name, self._by_name)
-            raise Refusal(
-                404,
-                f'no model "{name[:100]}" is served here{near}',
-                param="model",
-                code="model_not_found",
-            )
-        return self._by_name[name]
+        return find(self._by_name, name)
 
     def bytes_per_token(self, served: Served) -> float | None:
         """Return the mean over MEASURED_ON; None where the tokenizer can't spell that text."""
