@@ -13,8 +13,8 @@ LOW, HIGH = 1.5, 2.7
 CURVES = (
     ("tinygpt, the time of block 64", "tinygpt"),
     ("Trainer, the time of block 64", "HF Trainer"),
-    ("plain, block 64", "those settings, 64"),
-    ("plain, block 128", "those settings, 128"),
+    ("plain, block 64", "plain, block 64"),
+    ("plain, block 128", "plain, block 128"),
 )
 """Contenders with a curve, and what the picture calls them; tinygpt's other runs are dots."""
 OWN_STYLE = """
@@ -44,6 +44,7 @@ def draw(rows: list[dict[str, Any]]) -> str:
         x, _ = at(seconds, LOW)
         parts += [text(x, BOTTOM + 20, f"{seconds} s", "soft", anchor="middle")]
     ends: list[tuple[float, float, int, str]] = []
+    told: list[str] = []
     for i, (name, words) in enumerate(present):
         for row in shown:
             if row["name"] == name:
@@ -51,8 +52,9 @@ def draw(rows: list[dict[str, Any]]) -> str:
                 joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
                 parts.append(element("polyline", {"points": joined, "class": f"curve m{i}"}))
         own = [row for row in shown if row["name"] == name]
-        x, y = at(_middle(own, "wall_s"), _middle(own, "val_loss"))
-        ends.append((x, y, i, f"{words} {_middle(own, 'val_loss'):.2f}"))
+        ended_s, loss = _middle(own, "wall_s"), _middle(own, "val_loss")
+        ends.append((*at(ended_s, loss), i, f"{words}: {loss:.2f}"))
+        told.append(f"{words}: {loss:.2f} after {ended_s:.0f} s")
     for row in shown:
         if row["name"].startswith("tinygpt") and row["name"].endswith("min"):
             x, y = at(row["wall_s"], row["val_loss"])
@@ -66,10 +68,9 @@ def draw(rows: list[dict[str, Any]]) -> str:
     card = {"x": 0.5, "y": 0.5, "width": WIDTH - 1, "height": HEIGHT - 1, "rx": 8, "class": "card"}
     whole = {"xmlns": "http://www.w3.org/2000/svg", "width": WIDTH, "height": HEIGHT}
     whole |= {"viewBox": f"0 0 {WIDTH:g} {HEIGHT:g}", "role": "img"}
-    told = "; ".join(f"{words} after {x:.0f}" for x, _, _, words in ends)
     return element(
         "svg",
-        {**whole, "aria-label": visible(f"Held-out loss by seconds. {told}.")},
+        {**whole, "aria-label": visible(f"Held-out loss by seconds. {'; '.join(told)}.")},
         element("style", {}, style_rules() + STYLE + OWN_STYLE),
         element("rect", card),
         *parts,
