@@ -356,6 +356,7 @@ def test_scale_draws_both_models_and_a_slider_redraws_one(
     assert {"embedding", "attention", "mlp"} == set(
         panel.locator("svg.blocks rect title").all_text_contents()
     )
+    assert "Both are made of the same pieces" in panel.text_content()
 
     def parameters() -> list[str]:
         return panel.locator(".sums tr").first.locator("td").all_text_contents()
@@ -494,6 +495,7 @@ def test_one_model_alone_is_useful(
             if name == "Surprise":
                 button(panel, "Show the surprise").click()
             panel.locator(PICTURES[name]).wait_for()
+        assert "Both" not in tab(page, "Scale").text_content()
         panel = tab(page, "Training")
         panel.get_by_text("tinygpt train --minutes 1").wait_for()  # no run yet: how to make one
         assert "alone" in tab(page, "Report").text_content()

@@ -38,7 +38,7 @@ export async function show() {
 function frame() { // what stays while the slider moves
   const sliders = shapes.filter((shape) => shape.n_embd_step).map(slider);
   find("scale").replaceChildren(
-    make("p.lede", {}, "The same four pieces at both sizes. Equal areas are equal numbers of parameters: each block is a column as wide as the model, the token embedding is wrapped into columns of the same height."),
+    make("p.lede", {}, shapes.length > 1 ? "Both are made of the same pieces. " : "", "Equal areas are equal numbers of parameters: each block is a column as wide as the model, the token embedding is wrapped into columns of the same height."),
     make("div.sliders", {}, sliders),
     make("figure.wide", {}, make("div", { id: "scale-picture" }), make("figcaption.key", {}, ["embedding", "attention", "mlp"].map((what) => make("span", {}, make(`i.${what}`), { embedding: "embeddings", attention: "attention", mlp: "MLP" }[what])))),
     make("div.scroll", { role: "region", "aria-label": "Components", tabindex: 0, id: "scale-table" }),
