@@ -538,9 +538,14 @@ def test_a_prompt_that_the_model_cannot_read_says_why(
     page = visit(playground.url + PAIR + "&n=20", forced=REFUSED)
     write(page, "To é")
     alert = foot(page, "a").get_by_role("alert")
-    alert.wait_for()
-    assert "é" in alert.text_content()
+    alert.get_by_text("can't read é").wait_for()
+    page.locator("#ribbon-notes").get_by_text("trained on").wait_for()
+    assert alert.text_content() == "The model can't read é"  # why is said once, under the tokens
     wrote(page, "b")  # the other one can
+    button(page.locator("#column-a"), "Edit").click()
+    page.locator("textarea.edit").fill("To ñ")  # which is cut nowhere else
+    button(page.locator("#column-a"), "Write on").click()
+    alert.get_by_text("'ñ' (U+00F1)").wait_for()
     button(page, "Take out of the prompt").click()
     assert prompt(page).input_value() == "To "
     prompt(page).press("Enter")

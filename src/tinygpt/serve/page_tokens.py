@@ -112,7 +112,7 @@ def _unknown(lm: LanguageModel, text: str) -> Iterator[dict[str, Any]]:
         return
     lacks = ~lm.tokenizer.known_mask(text)
     edges = np.flatnonzero(np.diff(lacks, prepend=False, append=False)).tolist()
-    why = f"not one of the {lm.tokenizer.vocab_size:,} characters that this model was trained on"
+    why = f"not among the {lm.tokenizer.vocab_size:,} characters that this model was trained on"
     for start, end in zip(edges[::2], edges[1::2], strict=True):
         yield {"start": start, "end": end, "character": text[start:end], "reason": why}
 

@@ -3,8 +3,8 @@
 import * as bars from "./bars.js";
 import { chip, find, make, say } from "./dom.js";
 import { judge } from "./judge.js";
-import { cutOf } from "./ribbons.js";
-import { model, on, settings } from "./store.js";
+import { cut, cutOf, lacked } from "./ribbons.js";
+import { model, on, settings, state } from "./store.js";
 import { before, BUSY, DONE, explained, facts, FAILED, newTake, piecesOf, promptOf, reasonWords, run, running, STOPPED, textOf, WAITING } from "./take.js";
 import { TextBox } from "./textbox.js";
 import { count, duration, plural, points } from "./text.js";
@@ -69,8 +69,14 @@ export class Column {
     this.boxes.forEach((box, i) => box.ended(take.samples[i].reason));
     if (!running(take)) {
       this.turned(this);
-      this.judge(take);
+      if (take.error?.refused) this.explain(take);
+      else this.judge(take);
     }
+  }
+
+  async explain(take) { // Enter may come before the prompt was cut
+    await cut(take.model.name, promptOf(take)).catch(() => null);
+    if (take === this.take && !this.editing) this.drawFoot();
   }
 
   async judge(take) { // how likely the text is, to itself and to the other
@@ -157,8 +163,11 @@ export class Column {
   }
 
   failure(take) {
-    const { title, message, more } = take.error;
-    return make("div.failure", { role: "alert" }, make("b", {}, title), make("p", {}, message), more ? make("p.soft", {}, more) : null);
+    const { title, message, more, refused } = take.error, text = promptOf(take);
+    const unread = refused && text === state.prompt && lacked(cutOf(take.model.name, text));
+    const parts = unread ? [make("b", {}, `The model can't read ${unread}`)] // why stands under the prompt's tokens
+      : [make("b", {}, title), make("p", {}, message), more ? make("p.soft", {}, more) : null];
+    return make("div.failure", { role: "alert" }, parts);
   }
 
   buttons(take) {

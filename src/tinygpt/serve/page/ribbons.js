@@ -25,6 +25,12 @@ export async function cut(name, text, signal) {
   return answer;
 }
 
+// The characters of a cut prompt that its model lacks, a dozen by name; empty if there are none.
+export function lacked(found) {
+  const all = [...new Set((found?.unknown ?? []).flatMap((one) => points(one.character)))].map(glyph);
+  return all.slice(0, 12).join(" ") + (all.length > 12 ? ` and ${count(all.length - 12)} more` : "");
+}
+
 async function refresh() {
   asked?.abort();
   asked = new AbortController();
@@ -64,17 +70,13 @@ function told(side, found, text) {
 }
 
 function notes(side, found) {
-  const { name, n_positions: window } = model(side), list = [];
+  const { n_positions: window } = model(side), list = [];
   if (found.context?.kept_from > 0) {
     list.push(make("p.note", {}, chip(side), ` sees only the last ${plural(window, "token")}: the grey part of its row is beyond its context.`));
   }
   if (found.unknown?.length) {
-    const reasons = new Map(); // each reason once, with its characters
-    for (const one of found.unknown) reasons.set(one.reason, new Set([...(reasons.get(one.reason) ?? []), ...points(one.character)]));
-    list.push(make("p.note.bad", {}, chip(side), " ", [...reasons].map(([reason, characters], i) => [
-      i ? "; " : "", [...characters].slice(0, 12).map((character) => [make("s", {}, glyph(character)), " "]),
-      characters.size > 12 ? `and ${count(characters.size - 12)} more ` : "", reason || `not in the vocabulary of ${name}`,
-    ]), ". ", make("button.small", { type: "button", onclick: () => strip(found.unknown) }, "Take out of the prompt")));
+    list.push(make("p.note.bad", {}, chip(side), " ", make("b", {}, lacked(found)), ` ${found.unknown[0].reason}. `,
+      make("button.small", { type: "button", onclick: () => strip(found.unknown) }, "Take out of the prompt")));
   }
   return list;
 }

@@ -58,7 +58,7 @@ export async function run(take, changed) {
   changed();
 }
 
-// {title, message, more}: what happened, the server's own line, what to do.
+// {title, message, more, refused}: what happened, the server's own line, what to do; whether asking was wrong.
 export function explained(error) {
   const message = error.message;
   if (error instanceof ServerGone) {
@@ -68,7 +68,7 @@ export function explained(error) {
   if (error.memory) return { title: "Out of memory", message, more: "Fewer samples, fewer characters or a shorter prompt need less." };
   if (error.busy) return { title: "The server is full", message, more: "It was asked several times." };
   if (error.status === 401) return { title: "A key is needed", message, more: "" };
-  return { title: "The model can't do this", message, more: "" };
+  return { title: "The model can't do this", message, more: "", refused: true };
 }
 
 export function facts(take) { // sums over all samples
