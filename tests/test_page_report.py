@@ -10,6 +10,7 @@ import pytest
 from tests.pages import page_client
 
 import tinygpt
+from tinygpt import comparison
 from tinygpt.errors import DataError
 from tinygpt.language_model import LanguageModel
 from tinygpt.report.page import inline_hash, page_style
@@ -42,7 +43,7 @@ class Held:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     found = Held()
-    monkeypatch.setattr(page_report, "compare", found)
+    monkeypatch.setattr(comparison, "compare", found)
     return found
 
 
@@ -102,7 +103,7 @@ def test_what_nobody_expected_is_told_in_general_words(monkeypatch: pytest.Monke
     def broken(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("secret /home/me")
 
-    monkeypatch.setattr(page_report, "compare", broken)
+    monkeypatch.setattr(comparison, "compare", broken)
     found = ended(Reports().start([], None))
     assert found["state"] == "failed"
     assert "secret" not in found["error"]

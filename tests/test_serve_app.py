@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,6 +22,12 @@ from tinygpt.serve.served import serve_model
 def small(make_gpt: Callable[..., GPT]) -> Iterator[App]:
     with in_process(small_model(make_gpt), slots=4) as app:
         yield app
+
+
+def test_starting_waits_for_no_torch() -> None:
+    code = "import tinygpt.serve.app, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def complete(small: App, **fields: Any) -> dict[str, Any]:

@@ -6,20 +6,11 @@ from tinygpt.bench import Speed, Spread
 from tinygpt.comparison import Comparison
 from tinygpt.escape import visible
 from tinygpt.model_report import ModelReport
+from tinygpt.report.components import COMPONENTS
 from tinygpt.report.quality_rows import quality_sections
 from tinygpt.report.table import Row, Section, rows_of
 
-__all__ = ["COMPONENTS", "components", "config_rows", "sections", "sentences", "title"]
-
-COMPONENTS = {
-    "wte": "token embedding (wte)",
-    "wpe": "positions (wpe)",
-    "attention": "attention",
-    "mlp": "MLP",
-    "layer_norm": "LayerNorm",
-    "lm_head": "output matrix (lm_head)",
-}
-"""What pictures and tables call the parts of a model."""
+__all__ = ["components", "config_rows", "sections", "sentences", "title"]
 
 
 def title(comparison: Comparison) -> str:

@@ -4,6 +4,7 @@ It is the page's own, not part of the API: the OpenAPI document leaves it out, a
 the page. What takes long runs in threads (page_work.py); nothing here is computed here.
 """
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,7 +27,6 @@ from tinygpt.serve.page_requests import (
 )
 from tinygpt.serve.page_runs import Runs
 from tinygpt.serve.page_scale import scale
-from tinygpt.serve.page_surprise import surprise
 from tinygpt.serve.page_tokens import next_tokens, tokens_of
 from tinygpt.serve.page_work import Workers
 from tinygpt.serve.served import Served
@@ -94,7 +94,13 @@ def _add_surprise(page: APIRouter, models: Models, slow: Workers) -> None:
     @page.post("/surprise")
     async def _surprise(request: Request, asked: SurpriseRequest) -> Response:
         lms = [models.find(name).lm for name in asked.models]
-        return await slow.run(request, lambda stop: surprise(lms, asked.text, stop))
+
+        def work(stop: threading.Event) -> dict[str, Any]:
+            from tinygpt.serve.page_surprise import surprise  # with torch, after the start
+
+            return surprise(lms, asked.text, stop)
+
+        return await slow.run(request, work)
 
 
 def _add_architecture(page: APIRouter, models: Models, quick: Workers) -> None:

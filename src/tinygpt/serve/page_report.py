@@ -9,18 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
 
-from tinygpt.comparison import Comparison, compare
 from tinygpt.errors import TinyGPTError
 from tinygpt.language_model import LanguageModel
-from tinygpt.report import comparison_markdown, comparison_page
 from tinygpt.report.page import inline_hash, page_style, policy
 from tinygpt.serve.page_models import without_folders
 from tinygpt.serve.page_work import Cancelled, begin, end_if
 from tinygpt.serve.refusals import Refusal, log_failure
+
+if TYPE_CHECKING:  # torch, which it knows, is the slowest part of a server's start
+    from tinygpt.comparison import Comparison
 
 __all__ = ["Report", "Reports", "as_file", "with_report"]
 
@@ -49,6 +50,8 @@ class Report:
     def make(self, models: Sequence[LanguageModel], text: str | None) -> None:
         """Compare the models; what goes wrong is kept for `to_dict`."""
         try:
+            from tinygpt.comparison import compare
+
             found = compare(models, None if text is None else [text], progress=self._tell)
             self.comparison = _without_folders(found)
             self._end("done")
@@ -123,6 +126,8 @@ def as_file(report: Report, kind: str) -> Response:
     comparison = report.comparison
     if comparison is None:
         raise Refusal(409, "the report is not done", code="report_not_done")
+    from tinygpt.report import comparison_markdown, comparison_page
+
     if kind == "html":  # looked at in a frame, where it may run and open nothing
         allowed = f"{policy(page_style())}; frame-ancestors 'self'; sandbox"
         headers = {"Content-Security-Policy": allowed}
@@ -142,7 +147,7 @@ def with_report(page_policy: str) -> str:
     return page_policy.replace("style-src", f"style-src '{inline_hash(page_style())}'")
 
 
-def _without_folders(found: Comparison) -> Comparison:
+def _without_folders(found: "Comparison") -> "Comparison":
     """Return a comparison that names no folder of this machine."""
     texts = (dataclasses.replace(t, source=without_folders(t.source)) for t in found.texts)
     models = (dataclasses.replace(model, path=None) for model in found.models)

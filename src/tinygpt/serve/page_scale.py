@@ -7,7 +7,7 @@ from tinygpt.account import Account, account
 from tinygpt.errors import ConfigError
 from tinygpt.foreign import ForeignAccount, ForeignConfig
 from tinygpt.model_config import ModelConfig
-from tinygpt.report.rows import COMPONENTS
+from tinygpt.report.components import COMPONENTS
 from tinygpt.run_config import TrainConfig
 
 __all__ = ["scale"]
