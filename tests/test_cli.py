@@ -17,14 +17,14 @@ import click
 import pytest
 from click.shell_completion import ShellComplete
 
-from tinygpt.cli import VERBS, _group, console, main, options
+from tinygpt.cli import VERBS, _group, console, main, options, shared
 from tinygpt.cli.signals import stoppable
 from tinygpt.errors import ConfigError, MachineError
 from tinygpt.generation_config import GenerationConfig
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.run_config import OptimConfig, TrainConfig
 
-NO_VERBS = {"bench_tables", "console", "follow", "options", "progress", "signals"}
+NO_VERBS = {"bench_tables", "console", "follow", "options", "progress", "shared", "signals"}
 
 
 class Terminal(io.StringIO):
@@ -329,13 +329,13 @@ def test_help_shows_meaning_and_default(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize(("text", "count"), [("all", None), ("1", 1), ("32768", 32768)])
 def test_byte_count(text: str, count: int | None) -> None:
-    assert options.byte_count(text) == count
+    assert shared.byte_count(text) == count
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "ALL!"])
 def test_byte_count_refuses(text: str) -> None:
     with pytest.raises(ConfigError, match="1 or more, or all"):
-        options.byte_count(text)
+        shared.byte_count(text)
 
 
 # --- signals

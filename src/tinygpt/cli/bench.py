@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.errors import MachineError
 from tinygpt.run_config import BENCH_BYTES, PRECISIONS
 
@@ -27,7 +27,7 @@ __all__ = ["command"]
 
 @click.command(cls=options.Verb)
 @click.argument("model", type=options.MODEL)
-@options.common("engine", "precision", "device", "threads", "allow_pickle", "json", "quiet")
+@shared.options("engine", "precision", "device", "threads", "allow_pickle", "json", "quiet")
 @click.pass_obj
 def command(
     started_s: float,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.errors import ConfigError
 
 __all__ = ["command"]
@@ -45,7 +45,7 @@ __all__ = ["command"]
     metavar="FOLDER",
     help="What `tinygpt ladder` wrote: its staircase becomes a section of the page (--html).",
 )
-@options.common(
+@shared.options(
     "bytes", "engine", "precision", "device", "threads", "allow_pickle", "json", "quiet"
 )
 def command(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.model_config import ModelConfig
 
 __all__ = ["command"]
@@ -32,7 +32,7 @@ __all__ = ["command"]
     help="The text a character model was trained on: its characters are the vocabulary.",
 )
 @options.add(ModelConfig, only=("n_head", "activation_function"), show_defaults=False)
-@options.common("allow_pickle", "json", "quiet")
+@shared.options("allow_pickle", "json", "quiet")
 def command(
     source: str,
     out: Path,

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 
 __all__ = ["command"]
 
@@ -18,7 +18,7 @@ def command() -> None:
 
 @command.command(cls=options.Verb, short_help="Fetch a corpus and describe it.")
 @click.argument("name", type=options.TEXTS)
-@options.common("json", "quiet")
+@shared.options("json", "quiet")
 def show(name: str, as_json: bool, quiet: bool) -> None:
     """Fetch NAME (a named corpus, or a file or folder of .txt) and describe it.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.errors import MachineError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ __all__ = ["command"]
     show_default=True,
     help="The run folder; one that is there already is renamed aside.",
 )
-@options.common("device", "threads", "quiet")
+@shared.options("device", "threads", "quiet")
 def command(
     minutes: float, corpus_name: str | None, out: Path, device: str, threads: int, quiet: bool
 ) -> int:

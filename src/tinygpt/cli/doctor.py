@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.doctor import Diagnosis, KeyReport, diagnose
 from tinygpt.doctor.build import NO_SIZES
 from tinygpt.doctor.fields import Computed, placed
@@ -48,7 +48,7 @@ _STYLES = {
     help="Write config.json, generation_config.json and training.json (without a vocab_size: "
     "run.toml) into a new folder, from which `tinygpt train --config` trains.",
 )
-@options.common("json", "quiet")
+@shared.options("json", "quiet")
 def command(file: Path, folder: Path | None, as_json: bool, quiet: bool) -> None:
     """Say where each key of a config belongs, what contradicts what, and split it.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.errors import ConfigError, TokenizerError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ __all__ = ["command"]
     help="A UTF-8 text file, a folder of them, or a named corpus. Without it: the held-out part of "
     "a run's corpus.",
 )
-@options.common("bytes")
-@options.common("context", "stride")
+@shared.options("bytes")
+@shared.options("context", "stride")
 @click.option(
     "--unknown",
     type=click.Choice(["refuse", "escape"]),
@@ -36,7 +36,7 @@ __all__ = ["command"]
     show_default=True,
     help="Characters that a character model lacks: an error, or paid for by an escape code.",
 )
-@options.common(
+@shared.options(
     "engine", "precision", "device", "dtype", "threads", "allow_pickle", "json", "quiet"
 )
 def command(

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tinygpt.account import Account, account
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.doctor import Diagnosis, count_labels, examine
 from tinygpt.errors import ConfigError
 from tinygpt.foreign import AnyConfig, ForeignAccount, ForeignConfig, is_foreign
@@ -36,7 +36,7 @@ _NAMES = {
 @click.command(cls=options.Verb)
 @click.argument("model", metavar="MODEL|PRESET", type=options.MODEL)
 @options.add(TrainConfig, only=("batch_size", "block_size"))
-@options.common("json", "quiet")
+@shared.options("json", "quiet")
 def command(model: str, flags: options.Flags, as_json: bool, quiet: bool) -> None:
     """Show parameters, FLOPs and memory by component, and where each config key belongs.
 

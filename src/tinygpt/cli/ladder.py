@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 
 if TYPE_CHECKING:
     from tinygpt.ladder_file import Ladder
@@ -62,7 +62,7 @@ DEFAULT_MINUTES = 1.0
     metavar="FILE",
     help="Also write one self-contained page with the staircase; it works offline.",
 )
-@options.common("bytes", "device", "threads", "json", "quiet")
+@shared.options("bytes", "device", "threads", "json", "quiet")
 def command(
     minutes: float | None,
     train_bytes: int | None,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.errors import ConfigError, TokenizerError
 from tinygpt.run_config import LENS_BYTES
 
@@ -27,10 +27,10 @@ __all__ = ["command"]
     default=str(LENS_BYTES),
     show_default=True,
     metavar="N|all",
-    callback=lambda ctx, param, value: options.byte_count(value),
+    callback=lambda ctx, param, value: shared.byte_count(value),
     help="How much of the text is scored and shown.",
 )
-@options.common("context", "stride")
+@shared.options("context", "stride")
 @click.option(
     "--unknown",
     type=click.Choice(["escape", "refuse"]),
@@ -43,7 +43,7 @@ __all__ = ["command"]
     metavar="FILE",
     help="Also write one self-contained page: every token with its five likeliest alternatives.",
 )
-@options.common(
+@shared.options(
     "engine", "precision", "device", "dtype", "threads", "allow_pickle", "json", "quiet"
 )
 def command(

@@ -14,16 +14,14 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from tinygpt.cli import console
-from tinygpt.errors import ConfigError
 from tinygpt.model_config import ACTIVATIONS, PRESETS
-from tinygpt.run_config import ENGINES, PRECISIONS, SCORED_BYTES, TOKENIZERS
+from tinygpt.run_config import TOKENIZERS
 from tinygpt.settings import field_docs
 
-__all__ = ["MODEL", "PLACE", "TEXTS", "Flags", "Verb", "add", "byte_count", "common", "flag_name"]
+__all__ = ["MODEL", "PLACE", "TEXTS", "Flags", "Place", "Verb", "add", "flag_name"]
 
 
-class _Place(click.ParamType[str]):
+class Place(click.ParamType[str]):
     """A text that a shell completes as a path, or to one of some names."""
 
     name = "text"
@@ -43,13 +41,13 @@ class _Place(click.ParamType[str]):
         return [*found, CompletionItem(incomplete, type="file")] if self.path else found
 
 
-MODEL = _Place(*(name for name in PRESETS if name != "tinygpt"))
+MODEL = Place(*(name for name in PRESETS if name != "tinygpt"))
 """The argument of most verbs: a run folder, a model folder or a hub name."""
 
-PLACE = _Place()
+PLACE = Place()
 """A run folder or a file."""
 
-TEXTS = _Place("tinyshakespeare", "shakespeare", "python-docs")
+TEXTS = Place("tinyshakespeare", "shakespeare", "python-docs")
 """A named corpus, a file or a folder."""
 
 Flags = dict[type, dict[str, Any]]
@@ -62,8 +60,8 @@ _NAMES = {"stop_strings": "stop", "sample_prompts": "sample_prompt"}
 
 _FIELD_TYPES = {
     "corpus": TEXTS,
-    "tokenizer": _Place(*TOKENIZERS, path=False),
-    "activation_function": _Place(*ACTIVATIONS, path=False),
+    "tokenizer": Place(*TOKENIZERS, path=False),
+    "activation_function": Place(*ACTIVATIONS, path=False),
 }
 """Fields whose values a shell can complete."""
 
@@ -71,10 +69,6 @@ _TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
 _METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 
 _NULLS = ("null", "none")
-
-
-MAX_DIGITS = 18
-"""Of the value of `--bytes`: more bytes no disk holds."""
 
 
 class Verb(click.Command):
@@ -107,21 +101,6 @@ class _ConfigOption(click.Option):
     def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.section = section
-
-
-def byte_count(text: str) -> int | None:
-    """Read the value of `--bytes`: a number of 1 or more, or `all` as None.
-
-    Raises:
-        ConfigError: anything else.
-    """
-    if text == "all":
-        return None
-    if not text.isdecimal() or len(text) > MAX_DIGITS or not int(text):
-        raise ConfigError(
-            f'bytes="{text[:MAX_DIGITS]}" is not allowed: a number of 1 or more, or all'
-        )
-    return int(text)
 
 
 def add(
@@ -170,102 +149,6 @@ def add(
         return typing.cast("F", decorated)
 
     return decorate
-
-
-def common(*names: str) -> Callable[[F], F]:
-    """Give a verb some of the options that many verbs share.
-
-    Names and arguments: engine, precision, device, dtype, threads, quiet, context, stride,
-    allow_pickle; json (`as_json`), and bytes (`n_bytes`, None for all).
-    """
-
-    def decorate(function: F) -> F:
-        for name in reversed(names):
-            function = _COMMON[name](function)
-        return function
-
-    return decorate
-
-
-_COMMON: dict[str, Callable[[Any], Any]] = {
-    "engine": click.option(
-        "--engine",
-        type=_Place(*ENGINES, path=False),
-        metavar="TEXT",
-        default="auto",
-        show_default=True,
-        help="What computes: native (compiled, CPU), torch, or auto: text is written natively "
-        "where that is possible, and scored by torch.",
-    ),
-    "precision": click.option(
-        "--precision",
-        type=_Place(*PRECISIONS, path=False),
-        metavar="TEXT",
-        default="exact",
-        show_default=True,
-        help="Of the native engine: exact, int8 (8-bit weights) or int8-dynamic (8-bit products).",
-    ),
-    "device": click.option(
-        "--device",
-        default="auto",
-        show_default=True,
-        help="Where to compute: auto, cpu, cuda, cuda:N or mps.",
-    ),
-    "dtype": click.option(
-        "--dtype",
-        default="auto",
-        show_default=True,
-        help="Precision in torch: auto, float32 or bfloat16.",
-    ),
-    "threads": click.option(
-        "--threads",
-        type=click.INT,
-        metavar="INT",
-        default=0,
-        help="CPU threads; 0 leaves the choice to the engine.  [default: 0]",
-    ),
-    "bytes": click.option(
-        "--bytes",
-        "n_bytes",
-        default=str(SCORED_BYTES),
-        show_default=True,
-        metavar="N|all",
-        callback=lambda ctx, param, value: byte_count(value),
-        help="How much of each text is scored.",
-    ),
-    "context": click.option(
-        "--context",
-        type=click.INT,
-        metavar="INT",
-        help="Longest context in tokens, the scored token included.  [default: the model's]",
-    ),
-    "stride": click.option(
-        "--stride",
-        type=click.INT,
-        metavar="INT",
-        help="Tokens by which the window moves on.  [default: half the context]",
-    ),
-    "allow_pickle": click.option(
-        "--allow-pickle",
-        is_flag=True,
-        help="Also open a pickle (pytorch_model.bin, ckpt.pt); only if you trust where it is from.",
-    ),
-    "json": click.option(
-        "--json", "as_json", is_flag=True, help="Write one JSON document to stdout."
-    ),
-    "quiet": click.option(
-        "--quiet",
-        "-q",
-        is_flag=True,
-        callback=lambda ctx, param, value: _hush(ctx, value),
-        help="Write nothing but errors to stderr.",
-    ),
-}
-
-
-def _hush(ctx: click.Context, quiet: bool) -> bool:
-    ctx.with_resource(console.following_log(quiet))
-    return quiet
 
 
 def flag_name(field: str) -> str:

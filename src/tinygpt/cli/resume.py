@@ -2,7 +2,7 @@
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 
 __all__ = ["command"]
 
@@ -15,7 +15,7 @@ __all__ = ["command"]
     metavar="FILE|FOLDER",
     help="Where the run's text lies now, if it was moved; its SHA-256 is checked.",
 )
-@options.common("device", "dtype", "threads", "quiet")
+@shared.options("device", "dtype", "threads", "quiet")
 @click.pass_obj
 def command(
     started_s: float | None,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.generation_config import GenerationConfig
 
@@ -47,7 +47,7 @@ MAX_PROMPT_BYTES = 16 * 2**20
     help="Keep the end of a prompt that is longer than the model's context, and say so.",
 )
 @options.add(GenerationConfig, without=("bos_token_id", "eos_token_id"), show_defaults=False)
-@options.common(
+@shared.options(
     "engine", "precision", "device", "dtype", "threads", "allow_pickle", "json", "quiet"
 )
 def command(

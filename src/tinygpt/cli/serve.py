@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.cli.signals import stoppable
 from tinygpt.errors import ConfigError
 from tinygpt.serve import ServeConfig, require_extra
@@ -38,7 +38,7 @@ _WORDS = "ending when the texts that are being written have ended; once more end
     help=f"A file with the key that requests must carry; else {KEY_VARIABLE}, else no key.",
 )
 @options.add(ServeConfig, without=("key",))
-@options.common("engine", "precision", "device", "dtype", "threads", "allow_pickle", "quiet")
+@shared.options("engine", "precision", "device", "dtype", "threads", "allow_pickle", "quiet")
 def command(
     models: tuple[str, ...],
     key_file: Path | None,

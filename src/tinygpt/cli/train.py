@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinygpt.cli import console, options
+from tinygpt.cli import console, options, shared
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 
@@ -55,7 +55,7 @@ DEFAULT_VOCAB_SIZE = 1024
         TrainConfig(minutes=DEFAULT_MINUTES),
     ),
 )
-@options.common("device", "dtype", "threads", "allow_pickle", "quiet")
+@shared.options("device", "dtype", "threads", "allow_pickle", "quiet")
 @click.pass_obj
 def command(
     started_s: float | None,
