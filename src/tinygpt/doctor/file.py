@@ -17,6 +17,7 @@ from typing import Any
 
 from tinygpt.doctor.fields import Computed
 from tinygpt.doctor.python import read_python
+from tinygpt.doctor.vocabulary import n_ids_beside
 from tinygpt.doctor.yaml import read_yaml
 from tinygpt.errors import ConfigError, MachineError
 
@@ -30,9 +31,6 @@ MAX_CHARACTERS = 100_000
 
 MAX_DOTS = 200
 """A TOML key of more parts is refused: tomllib's time grows with their square and worse."""
-
-MAX_TOKENIZER_BYTES = 32_000_000
-"""A tokenizer file beyond that is not counted."""
 
 _FENCE = re.compile(r"^ {0,3}```[ \t]*([\w.+-]*)[^\n]*\n(.*?)^ {0,3}```", re.M | re.S)
 _LANGUAGES = {
@@ -81,7 +79,7 @@ def read_config_file(path: Path) -> ConfigFile:
         raw,
         str(path),
         language=_LANGUAGES.get(path.suffix[1:].lower()),
-        n_token_ids=_ids_beside(path.parent),
+        n_token_ids=n_ids_beside(path.parent),
     )
 
 
@@ -229,30 +227,3 @@ def _unique(pairs: list[tuple[str, Any]], text: str) -> dict[str, Any]:
     found = re.finditer(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:", text)
     lines = [str(text.count("\n", 0, match.start()) + 1) for match in islice(found, 3)]
     raise ValueError(f'the key "{key}" stands twice (lines {", ".join(lines)}); keep one')
-
-
-def _ids_beside(folder: Path) -> int | None:
-    """Count the ids of the tokenizer that lies beside a config, 0 to the highest."""
-    for name in ("tokenizer.json", "vocab.json"):
-        path = folder / name
-        try:
-            if path.stat().st_size <= MAX_TOKENIZER_BYTES:
-                data = json.loads(path.read_bytes())
-                return 1 + max(_ids(data if name == "vocab.json" else data["model"]["vocab"], data))
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            ArithmeticError,
-            AttributeError,
-            RecursionError,
-        ):
-            continue
-    return None
-
-
-def _ids(vocab: Any, data: Any) -> list[int]:
-    added = [int(token["id"]) for token in data.get("added_tokens", ())]
-    own = range(len(vocab)) if isinstance(vocab, list) else map(int, vocab.values())
-    return [*own, *added]
