@@ -75,7 +75,7 @@ $(VENV)/.constraints: constraints.txt | $(VENV)/bin/python
 	$(if $(HAS_TORCH),grep -v '^torch==' $<,cat $<) > $@
 
 # Without editable install the sources are prerequisites: a changed file is installed anew.
-SOURCES := pyproject.toml setup.py constraints.txt native/decode.cpp $(if $(EDITABLE),,$(shell find src -type f -not -name '*.pyc' -not -path '*.egg-info/*'))
+SOURCES := pyproject.toml setup.py constraints.txt $(wildcard native/*) $(if $(EDITABLE),,$(shell find src -type f -not -name '*.pyc' -not -path '*.egg-info/*'))
 
 $(VENV)/.setup: $(SOURCES) $(VENV)/.constraints
 	$(PIP) -c $(VENV)/.constraints $(EDITABLE) ".[serve]"

@@ -1,6 +1,6 @@
-"""Compile native/decode.cpp once per instruction set; all else is in pyproject.toml.
+"""Compile native/*.cpp once per instruction set; all else is in pyproject.toml.
 
-The engine is optional: without a compiler that takes it, the package installs without, and
+The libraries are optional: without a compiler that takes them, the package installs without, and
 everything runs on torch.
 """
 
@@ -43,8 +43,9 @@ def libraries() -> list[Extension]:
     sets = {"portable": [], **(X86 if x86 else {})}
     return [
         Extension(
-            f"tinygpt._decode_{isa}",
-            ["native/decode.cpp"],
+            f"tinygpt._native_{isa}",
+            ["native/decode.cpp", "native/train.cpp"],
+            depends=["native/common.h"],
             language="c++",
             extra_compile_args=[*FLAGS, *flags],
             extra_link_args=[] if sys.platform == "win32" else ["-pthread"],

@@ -120,7 +120,8 @@ def test_a_new_model_begins_with_blocks_that_add_nothing(tiny_config) -> None:
 @pytest.mark.parametrize("most", [0.0, 1e-3, 1.0, 1e9])
 def test_clipping_is_torchs(most, tiny_config) -> None:
     model = new_model(tiny_config, 0)
-    learner = Learner(model, OptimConfig(grad_clip=most), pick_device("cpu"), SETTINGS)
+    device = pick_device("cpu")
+    learner = Learner(model, OptimConfig(grad_clip=most), device, SETTINGS, engine="torch")
     generator = torch.Generator().manual_seed(0)
     gradients = [torch.randn(p.shape, generator=generator) for p in model.parameters()]
     for p, g in zip(model.parameters(), gradients, strict=True):

@@ -59,18 +59,18 @@ class TestUnavailable:
         assert "needs a C++ compiler" in str(unavailable())
 
     def test_not_a_library(self, folder: Path) -> None:
-        (folder / "_decode_portable.abi3.so").write_bytes(b"\x7fELF nothing")
+        (folder / "_native_portable.abi3.so").write_bytes(b"\x7fELF nothing")
         assert "can't be loaded" in str(unavailable())
 
     @needs_engine
     def test_of_another_version(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         real = Path(native_library.__file__).parent
-        for path in real.glob("_decode_portable*"):
+        for path in real.glob("_native_portable*"):
             (folder / path.name).symlink_to(path)
         assert unavailable() is None
         native_library._library.cache_clear()
         monkeypatch.setattr(native_library, "_ABI", 99)
-        assert "of version 1, not 99" in str(unavailable())
+        assert "of version 2, not 99" in str(unavailable())
 
 
 @needs_engine

@@ -15,7 +15,7 @@ from tinygpt import packed_cache, packed_model
 from tinygpt.cache import cache_dir
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
 from tinygpt.model_config import ModelConfig
-from tinygpt.native_library import library, unavailable
+from tinygpt.native_library import library, shape_of, unavailable
 from tinygpt.native_session import NativeSession
 from tinygpt.packed_model import PRECISIONS, PackedModel, open_packed
 from tinygpt.weights import read_weights, write_safetensors
@@ -248,7 +248,7 @@ class TestRefusals:
     def test_a_full_disk(self, folder: Path) -> None:
         if not Path("/dev/full").exists():
             pytest.skip("no /dev/full here")
-        shape = packed_model._shape(CONFIG, "exact")
+        shape = shape_of(CONFIG)
         state = packed_model.from_hf(tensors(CONFIG), CONFIG, "test")
         arrays = [np.asarray(state[name]) for name in packed_model._names(CONFIG)]
         given = (packed_model.Tensor * len(arrays))(*map(packed_model._tensor, arrays))

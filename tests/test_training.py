@@ -30,6 +30,7 @@ from tinygpt.generation_config import GenerationConfig
 from tinygpt.learner import Learner, new_model
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
+from tinygpt.native_training import NativeTrainer
 from tinygpt.nats import val_loss
 from tinygpt.opening import load
 from tinygpt.resuming import resume
@@ -733,13 +734,18 @@ def clock(monkeypatch):
         def __call__(self) -> float:
             return self.now_s
 
-    clock, hidden = Clock(), GPT.hidden
+    clock, hidden, gradients = Clock(), GPT.hidden, NativeTrainer.gradients
 
     def slow_hidden(self, idx, *arguments):
         clock.now_s += idx.numel() * (3e-3 if self.training else 1e-3)
         return hidden(self, idx, *arguments)
 
+    def slow_gradients(self, x, *arguments, **more):
+        clock.now_s += x.numel() * 3e-3
+        return gradients(self, x, *arguments, **more)
+
     monkeypatch.setattr(GPT, "hidden", slow_hidden)
+    monkeypatch.setattr(NativeTrainer, "gradients", slow_gradients)
     return clock
 
 

@@ -33,8 +33,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 _KINDS = ("auto", "cpu", "cuda", "mps")
 _ASKED, _RECORDED = "as asked", "as the run began"
-_COMPARED = ("torch", "cpu", "device", "dtype", "threads")
-"""Entries of `environment` that must agree for a resumption to be exact."""
+_COMPARED = ("torch", "cpu", "device", "dtype", "threads", "engine")
+"""What a run records that must agree for a resumption to be exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,13 @@ def without_denormals() -> Iterator[None]:
 
 
 def differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a line if a run that goes on or is repeated elsewhere can't be bit-exact."""
+    """Return a line if a run that goes on or is repeated elsewhere can't be bit-exact.
+
+    Args:
+        recorded: environment.json of the run.
+        now: `environment`, and "engine" as `training_engine` names it.
+    """
+    recorded = {"engine": "torch"} | recorded  # there was no other one once
     changed = [
         f"{name} was {recorded.get(name)}, is {now[name]}"
         for name in _COMPARED

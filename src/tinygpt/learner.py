@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tinygpt import muon
 from tinygpt.checkpoint import Checkpoint
 from tinygpt.cross_entropy import summed_cross_entropy
 from tinygpt.data import Ids, batch
@@ -22,6 +23,7 @@ from tinygpt.errors import ConfigError
 from tinygpt.hf import from_hf, to_hf
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
+from tinygpt.native_training import NativeTrainer, training_engine
 from tinygpt.optim import Optimizer, learning_rate
 from tinygpt.run_config import OptimConfig, TrainConfig
 
@@ -86,18 +88,40 @@ class Update(NamedTuple):
 
 
 class Learner:
-    """Trains one model."""
+    """Trains one model.
+
+    Args:
+        model: moved to the device and trained where it is.
+        config: the optimizer and its schedule.
+        device: where, with which precision and how many threads.
+        train: what it is going to be trained with; None takes the defaults.
+        engine: what is to compute its steps, see `training_engine`.
+
+    Attributes:
+        model: in training mode, on the device.
+        device: where, with which precision and how many threads.
+        engine: what computes its steps, see `training_engine`.
+        optimizer: what updates the model.
+    """
 
     def __init__(
-        self, model: GPT, config: OptimConfig, device: Device, train: TrainConfig | None = None
+        self,
+        model: GPT,
+        config: OptimConfig,
+        device: Device,
+        train: TrainConfig | None = None,
+        engine: str = "auto",
     ) -> None:
         train = train or TrainConfig()
         self.model = model.to(device.device).train()
         self._parameters = list(self.model.parameters())  # to walk the modules takes longer
         self.device = device
         self.config = config
-        self.optimizer = Optimizer(self.model, config)
         c = model.config
+        self.engine, _ = training_engine(c, train, device, engine)
+        self._native = None if self.engine == "torch" else NativeTrainer(model)
+        muon_update = muon.update if self._native is None else self._native.muon
+        self.optimizer = Optimizer(self.model, config, muon_update)
         self._has_dropout = max(c.embd_pdrop, c.attn_pdrop, c.resid_pdrop) > 0
         if train.gradient_checkpointing:
             _recompute_blocks(self.model)
@@ -114,13 +138,14 @@ class Learner:
         optim: OptimConfig,
         device: Device,
         train: TrainConfig | None = None,
+        engine: str = "auto",
     ) -> "Learner":
         """Return the learner that a checkpoint was saved from, bit for bit.
 
         Raises:
             CheckpointError: it belongs to another architecture.
         """
-        learner = cls(model_of(checkpoint, config), optim, device, train)
+        learner = cls(model_of(checkpoint, config), optim, device, train, engine)
         learner.optimizer.load_state(checkpoint.optimizer, str(checkpoint.path))
         return learner
 
@@ -144,6 +169,32 @@ class Learner:
         Raises:
             ConfigError: loss or gradient is not finite; the weights are as before.
         """
+        with self._at_work():
+            return self._update(ids, train, step, share, stopped)
+
+    def rehearse(self, ids: Ids, train: TrainConfig) -> None:
+        """Do the work of a micro-batch, and change nothing: for the clock."""
+        with without_denormals(), self._at_work():
+            self._backward(ids, train, 0, 0)
+        self._forget_gradients()
+        if self.device.device.type == "cuda":
+            torch.cuda.synchronize(self.device.device)
+
+    def arrays(self, kept: GPT | None = None) -> tuple[Arrays, Arrays]:
+        """Return the weights as a model folder holds them, and the optimizer's state by name.
+
+        Args:
+            kept: other weights of the same architecture, to be taken instead.
+        """
+        weights = to_hf(_numpy((kept or self.model).state_dict()), self.model.config)
+        return weights, _numpy(self.optimizer.state())
+
+    def _at_work(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._native is None else self._native.at_work()
+
+    def _update(
+        self, ids: Ids, train: TrainConfig, step: int, share: float, stopped: Callable[[], bool]
+    ) -> Update | None:
         total = torch.zeros((), device=self.device.device)
         self._forget_gradients()
         for micro in range(train.gradient_accumulation_steps):
@@ -161,24 +212,7 @@ class Learner:
         self.optimizer.step(rate)
         return Update(loss_value, rate, norm_value)
 
-    def rehearse(self, ids: Ids, train: TrainConfig) -> None:
-        """Do the work of a micro-batch, and change nothing: for the clock."""
-        with without_denormals():
-            self._backward(ids, train, 0, 0)
-        self._forget_gradients()
-        if self.device.device.type == "cuda":
-            torch.cuda.synchronize(self.device.device)
-
-    def arrays(self, kept: GPT | None = None) -> tuple[Arrays, Arrays]:
-        """Return the weights as a model folder holds them, and the optimizer's state by name.
-
-        Args:
-            kept: other weights of the same architecture, to be taken instead.
-        """
-        weights = to_hf(_numpy((kept or self.model).state_dict()), self.model.config)
-        return weights, _numpy(self.optimizer.state())
-
-    def _backward(self, ids: Ids, train: TrainConfig, step: int, micro: int) -> Tensor:
+    def _backward(self, ids: Ids, train: TrainConfig, step: int, micro: int) -> Tensor | float:
         """Add a micro-batch to the gradients; return its share of the step's mean loss."""
         x, y = batch(
             ids,
@@ -189,6 +223,9 @@ class Learner:
             micro=micro,
             n_micro=train.gradient_accumulation_steps,
         )
+        if self._native is not None:
+            scale = 1 / train.tokens_per_step
+            return scale * self._native.gradients(x, y, scale=scale, add=micro > 0)
         with self._randomness(train.seed, step, micro):
             loss = self._summed_loss(x, y) / train.tokens_per_step
         loss.backward()  # type: ignore[no-untyped-call]
@@ -209,7 +246,10 @@ class Learner:
         torch's own function multiplies by 1 where nothing is to be clipped, which is most steps.
         """
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+        if self._native is not None:
+            norm = self._native.grad_norm
+        else:
+            norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
         if 0 < self.config.grad_clip < norm < math.inf:
             torch._foreach_mul_(gradients, self.config.grad_clip / (norm + 1e-6))
         return norm

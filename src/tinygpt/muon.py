@@ -8,12 +8,13 @@ Matrices of one shape are turned as one batch, in float32: torch.optim.Muon take
 bfloat16, which is slow on a CPU that has no instructions for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Muon", "orthogonalise"]
+__all__ = ["Muon", "Update", "orthogonalise", "update"]
 
 _COEFFICIENTS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
@@ -28,11 +29,13 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     """Return roughly the nearest orthogonal matrices: singular values near 1, the same directions.
 
     Args:
-        matrices: (n, rows, columns) float32, rows <= columns.
+        matrices: (n, rows, columns) float32.
 
     Returns:
         (n, rows, columns); zeros stay zeros.
     """
+    if matrices.shape[1] > matrices.shape[2]:
+        return orthogonalise(matrices.mT).mT
     gram = torch.bmm(matrices, matrices.mT)
     norms = gram.diagonal(dim1=1, dim2=2).sum(dim=1).sqrt_()[:, None, None]  # of each matrix
     scale = 1 / (_SAFETY * norms + 1e-7)
@@ -57,16 +60,72 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     return x if gathered is None else torch.bmm(gathered, x)
 
 
+class Update(Protocol):
+    """What updates matrices of one shape, in place."""
+
+    def __call__(
+        self,
+        weights: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        momenta: Tensor,
+        *,
+        momentum: float,
+        keep: float,
+        rate: float,
+    ) -> None:
+        """Update n matrices and their momenta.
+
+        Args:
+            weights, gradients: n tensors of (rows, columns) each, contiguous float32.
+            momenta: (n, rows, columns).
+            momentum: Nesterov's.
+            keep: what weight decay leaves of the weights.
+            rate: learning rate.
+        """
+
+
+@torch.no_grad()
+def update(
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    momenta: Tensor,
+    *,
+    momentum: float,
+    keep: float,
+    rate: float,
+) -> None:
+    """Do what `Update` asks for, in torch."""
+    ahead = torch.stack(list(gradients))
+    momenta.lerp_(ahead, 1 - momentum)
+    ahead.lerp_(momenta, momentum)
+    if keep != 1:
+        torch._foreach_mul_(list(weights), keep)
+    at_once = max(1, _LARGEST_BATCH // weights[0].numel())
+    for begin in range(0, len(weights), at_once):
+        turned = orthogonalise(ahead[begin : begin + at_once])
+        torch._foreach_add_(list(weights[begin : begin + at_once]), turned.unbind(), alpha=-rate)
+
+
 class Muon:
     """Muon with Nesterov momentum for the matrices of a model's blocks.
 
     Matrices of one shape have their momentum in one tensor, so that few operations do it all.
+
+    Args:
+        matrices: the parameters by name.
+        momentum, weight_decay: as in OptimConfig.
+        update: what updates those of one shape.
     """
 
     def __init__(
-        self, matrices: Mapping[str, nn.Parameter], *, momentum: float, weight_decay: float
+        self,
+        matrices: Mapping[str, nn.Parameter],
+        *,
+        momentum: float,
+        weight_decay: float,
+        update: Update = update,
     ) -> None:
-        self._momentum, self._weight_decay = momentum, weight_decay
+        self._momentum, self._weight_decay, self._update = momentum, weight_decay, update
         alike: dict[tuple[int, int], dict[str, nn.Parameter]] = {}
         for name, p in matrices.items():
             alike.setdefault(_shape(p), {})[name] = p
@@ -88,26 +147,26 @@ class Muon:
         """Update the matrices from their gradients, at a learning rate."""
         for parameters, momenta in self._groups:
             shape = rows, columns = momenta.shape[1:]
-            gradients = [p.grad.reshape(-1, *shape) for p in parameters if p.grad is not None]
-            ahead = torch.cat(gradients)
-            momenta.lerp_(ahead, 1 - self._momentum)
-            ahead.lerp_(momenta, self._momentum)
-            if self._weight_decay:
-                torch._foreach_mul_(parameters, 1 - rate * self._weight_decay)
-            own = [part for p in parameters for part in p.view(-1, *shape).unbind()]
             # A tall matrix has more outputs than inputs, and each may move as far as in a square
             # one: Jordan's factor.
             scale = max(1.0, rows / columns) ** 0.5
-            at_once = max(1, _LARGEST_BATCH // (rows * columns))
-            for begin in range(0, len(own), at_once):
-                changes = ahead[begin : begin + at_once]
-                turned = orthogonalise(changes.mT).mT if rows > columns else orthogonalise(changes)
-                some = own[begin : begin + at_once]
-                torch._foreach_add_(some, turned.unbind(), alpha=-rate * scale)
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            self._update(
+                _parts(parameters, shape),
+                _parts(gradients, shape),
+                momenta,
+                momentum=self._momentum,
+                keep=1 - rate * self._weight_decay,
+                rate=rate * scale,
+            )
 
     def state(self) -> dict[str, Tensor]:
         """Return the state by name, e.g. "momentum.transformer.h.0.mlp.c_fc.weight"."""
         return {f"momentum.{name}": tensor for name, tensor in self._momenta.items()}
+
+
+def _parts(tensors: Sequence[Tensor], shape: torch.Size) -> list[Tensor]:
+    return [part for tensor in tensors for part in tensor.view(-1, *shape).unbind()]
 
 
 def _shape(matrix: Tensor) -> tuple[int, int]:

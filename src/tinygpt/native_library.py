@@ -1,6 +1,6 @@
-"""The compiled CPU engine: finding, choosing and loading native/decode.cpp's libraries by ctypes.
+"""The compiled CPU engine: finding, choosing and loading the libraries of native/ by ctypes.
 
-The file is compiled once per instruction set, each into a library of its own, so that nothing in
+The files are compiled once per instruction set, each into a library of its own, so that nothing in
 one can need an instruction of another. The portable one is asked what this CPU has;
 TINYGPT_NATIVE_ISA names another than the best. `unavailable` says in one line why there is no
 engine. No torch here.
@@ -26,14 +26,37 @@ from pathlib import Path
 from typing import Any
 
 from tinygpt.errors import CheckpointError, ConfigError, ContextError, MachineError, did_you_mean
+from tinygpt.model_config import ModelConfig
+from tinygpt.run_config import PRECISIONS
 
-__all__ = ["ISAS", "Draws", "Library", "Shape", "Tensor", "library", "unavailable"]
+__all__ = [
+    "ISAS",
+    "Draws",
+    "Library",
+    "MuonUpdate",
+    "Shape",
+    "Sums",
+    "Tensor",
+    "library",
+    "shape_of",
+    "unavailable",
+]
 
 ISAS = ("vnni", "avx512", "avx2", "portable")
 """Instruction sets that the engine is compiled for, the fastest first."""
 
-_ABI = 1
+_ABI = 2
 _VARIABLE = "TINYGPT_NATIVE_ISA"
+_KINDS = {  # of activation: the functions that native/common.h computes, in its order
+    **dict.fromkeys(
+        ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"), 0
+    ),
+    **dict.fromkeys(("gelu", "gelu_python"), 1),
+    **dict.fromkeys(("silu", "swish"), 4),
+    "quick_gelu": 2,
+    "relu": 3,
+    "tanh": 5,
+}
 _FOLDER = Path(__file__).parent
 
 
@@ -90,6 +113,28 @@ class Draws(ctypes.Structure):
     )
 
 
+class Sums(ctypes.Structure):
+    """What `gradients` tells: the summed loss, and the sum of the squares of the gradients."""
+
+    _fields_ = (("loss", c_double), ("square", c_double))
+
+
+class MuonUpdate(ctypes.Structure):
+    """One call of `muon`: n matrices of one shape, by their addresses."""
+
+    _fields_ = (
+        ("n", c_int64),
+        ("rows", c_int64),
+        ("columns", c_int64),
+        ("gradients", POINTER(c_void_p)),
+        ("momenta", POINTER(c_void_p)),
+        ("weights", POINTER(c_void_p)),
+        ("momentum", c_double),
+        ("keep", c_double),  # what weight decay leaves of the weights
+        ("rate", c_double),
+    )
+
+
 _SIGNATURES: dict[str, list[Any]] = {
     "pack": [c_char_p, POINTER(Shape), POINTER(Tensor), c_int64, c_int32],
     "open": [c_char_p, c_int32, POINTER(c_void_p)],
@@ -102,6 +147,12 @@ _SIGNATURES: dict[str, list[Any]] = {
     "argmax": [c_void_p, POINTER(c_int64), c_int64, POINTER(c_int64)],
     "truncate": [c_void_p, c_int64, c_int64],
     "decode": [c_void_p, POINTER(Draws)],
+    "trainer": [POINTER(Shape), c_int64, c_int32, POINTER(c_void_p)],
+    "gradients": [
+        *(c_void_p, POINTER(c_void_p), POINTER(c_void_p), c_void_p, c_void_p),
+        *(c_int64, c_double, c_int32, POINTER(Sums)),
+    ],
+    "muon": [c_void_p, POINTER(MuonUpdate)],
 }
 _ERRORS: dict[int, Callable[[str], Exception]] = {
     1: ValueError,
@@ -135,7 +186,7 @@ class Library:
             function = getattr(self._dll, f"tinygpt_{name}")
             function.argtypes, function.restype = arguments, c_int32
         self._dll.tinygpt_error.restype = c_char_p
-        for name in ("close", "end", "cancel"):
+        for name in ("close", "end", "cancel", "dismiss"):
             function = getattr(self._dll, f"tinygpt_{name}")
             function.argtypes, function.restype = [c_void_p], None
 
@@ -154,7 +205,7 @@ class Library:
             raise _ERRORS.get(code, RuntimeError)(message)
 
     def release(self, name: str, handle: int) -> None:
-        """Run `tinygpt_close`, `tinygpt_end` or `tinygpt_cancel` on what it made."""
+        """Run `tinygpt_close`, `_end`, `_cancel` or `_dismiss` on what it made."""
         getattr(self._dll, f"tinygpt_{name}")(handle)
 
 
@@ -165,6 +216,22 @@ def library() -> Library:
         ConfigError: there is none, or not for the named instruction set; one line says why.
     """
     return _library(os.environ.get(_VARIABLE, ""))
+
+
+def shape_of(config: ModelConfig, precision: str = "exact") -> Shape:
+    """Return the shape of a model's weights in a precision, one of PRECISIONS."""
+    return Shape(
+        vocab_size=config.vocab_size,
+        n_positions=config.n_positions,
+        n_embd=config.n_embd,
+        n_layer=config.n_layer,
+        n_head=config.n_head,
+        n_inner=config.inner_dim,
+        layer_norm_epsilon=config.layer_norm_epsilon,
+        activation=_KINDS[config.activation_function],
+        tied=config.tie_word_embeddings,
+        precision=PRECISIONS.index(precision),
+    )
 
 
 def unavailable() -> str | None:
@@ -200,6 +267,6 @@ def _library(wanted: str) -> Library:
 def _find(isa: str) -> Path | None:
     """Return the compiled library of an instruction set, whatever suffix its build gave it."""
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        if (path := _FOLDER / f"_decode_{isa}{suffix}").exists():
+        if (path := _FOLDER / f"_native_{isa}{suffix}").exists():
             return path
     return None

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinygpt import muon
 from tinygpt.errors import CheckpointError
 from tinygpt.model import GPT
-from tinygpt.muon import Muon
 from tinygpt.run_config import OptimConfig
 
 __all__ = ["AdamW", "Optimizer", "learning_rate"]
@@ -92,9 +92,20 @@ class AdamW:
 
 
 class Optimizer:
-    """What updates a model that is on its device already."""
+    """What updates a model that is on its device already.
 
-    def __init__(self, model: GPT, config: OptimConfig) -> None:
+    Args:
+        model: its parameters are updated where they are.
+        config: the settings.
+        muon_update: what `Muon` updates matrices with.
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        config: OptimConfig,
+        muon_update: muon.Update = muon.update,
+    ) -> None:
         rest = dict(model.named_parameters())  # tied weights come once
         matrices: dict[str, nn.Parameter] = {}
         if config.optimizer == "muon":
@@ -102,10 +113,11 @@ class Optimizer:
             matrices = {name: rest.pop(name) for name in names}
         self._config = config
         self._adamw = AdamW(rest, config)
-        self._muon = Muon(
+        self._muon = muon.Muon(
             matrices,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
+            update=muon_update,
         )
 
     def step(self, rate: float) -> None:

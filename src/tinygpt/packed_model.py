@@ -27,26 +27,13 @@ from tinygpt.cache import cache_dir
 from tinygpt.errors import CheckpointError, ConfigError, MachineError, did_you_mean
 from tinygpt.hf import from_hf
 from tinygpt.model_config import ModelConfig
-from tinygpt.native_library import Library, Shape, Tensor, library
+from tinygpt.native_library import Library, Shape, Tensor, library, shape_of
 from tinygpt.packed_cache import content_hash, make_room
+from tinygpt.run_config import PRECISIONS
 
-__all__ = ["PRECISIONS", "PackedModel", "available_cpus", "open_packed"]
-
-PRECISIONS = ("exact", "int8", "int8-dynamic")
-"""How the matrices are computed with: float32; weights rounded to 8 bits; activations too."""
+__all__ = ["PackedModel", "available_cpus", "open_packed"]
 
 _LAYOUT = 3  # of the packed file; native/decode.cpp has the same number
-_KINDS = {  # of activation: the functions that decode.cpp computes, in its order
-    **dict.fromkeys(
-        ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"), 0
-    ),
-    **dict.fromkeys(("gelu", "gelu_python"), 1),
-    **dict.fromkeys(("silu", "swish"), 4),
-    "quick_gelu": 2,
-    "relu": 3,
-    "tanh": 5,
-}
-
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +53,7 @@ class PackedModel:
         self.handle = handle.value
         weakref.finalize(self, lib.release, "close", handle.value or 0)
         lib.call("shape", handle, ctypes.byref(shape))
-        if bytes(shape) != bytes(_shape(config, precision)):
+        if bytes(shape) != bytes(shape_of(config, precision)):
             raise CheckpointError(f"{path} holds a model of another shape")
         self.library, self.config, self.precision = lib, config, precision
         self.isa = lib.isa
@@ -160,7 +147,7 @@ def _pack(
     tensors = (Tensor * len(arrays))(*map(_tensor, arrays))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        shape = _shape(config, precision)
+        shape = shape_of(config, precision)
         lib.call(
             "pack",
             os.fsencode(temporary),
@@ -196,21 +183,6 @@ def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
     )
 
 
-def _shape(config: ModelConfig, precision: str) -> Shape:
-    return Shape(
-        vocab_size=config.vocab_size,
-        n_positions=config.n_positions,
-        n_embd=config.n_embd,
-        n_layer=config.n_layer,
-        n_head=config.n_head,
-        n_inner=config.inner_dim,
-        layer_norm_epsilon=config.layer_norm_epsilon,
-        activation=_KINDS[config.activation_function],
-        tied=config.tie_word_embeddings,
-        precision=PRECISIONS.index(precision),
-    )
-
-
 def _key(lib: Library, config: ModelConfig, precision: str, content: str) -> str:
-    parts = [_LAYOUT, lib.panel, bytes(_shape(config, precision)).hex(), content]
+    parts = [_LAYOUT, lib.panel, bytes(shape_of(config, precision)).hex(), content]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

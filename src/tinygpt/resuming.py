@@ -19,6 +19,7 @@ from tinygpt.events import Event, Resumed
 from tinygpt.learner import Learner
 from tinygpt.loop import run_loop
 from tinygpt.model_folder import read_config
+from tinygpt.native_training import engine_as_recorded
 from tinygpt.padding import open_tokenizer
 from tinygpt.run_folder import CHECKPOINTS, Recipe, read_environment, read_recipe
 from tinygpt.run_lock import locked, refuse_held
@@ -35,6 +36,7 @@ def resume(
     device: str = "auto",
     dtype: str = "auto",
     threads: int = 0,
+    engine: str = "auto",
     clock: Callable[[], float] = time.monotonic,
     started_s: float | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -48,6 +50,7 @@ def resume(
         run: the run folder.
         corpus: the text, where it is not one that `load_corpus` finds again by its name.
         device, dtype, threads: as `pick_device`; "auto" and 0 take what the run began with.
+        engine: what computes the steps; "auto" goes on with what the run began with.
         clock, started_s, stop, progress: as `train`.
 
     Yields:
@@ -100,7 +103,12 @@ def resume(
             data=data,
             tokenizer=tokenizer,
             learner=Learner.restore(
-                checkpoint, config, optim=recipe.optim, device=picked, train=recipe.train
+                checkpoint,
+                config,
+                optim=recipe.optim,
+                device=picked,
+                train=recipe.train,
+                engine=engine_as_recorded(recorded, engine),
             ),
             budget=budget,
             stop=stop,
@@ -112,7 +120,7 @@ def resume(
         warnings = [
             *([killed] if killed else []),
             *notes,
-            *differences(recorded, environment(picked)),
+            *differences(recorded, environment(picked) | {"engine": resumed.learner.engine}),
         ]
         return resumed, Resumed(
             step=checkpoint.step,

@@ -201,7 +201,8 @@ def pace(
     Raises:
         ConfigError: the loss is not finite.
     """
-    learner = Learner(trainable(lm.model.config, lm.model.state_dict()), rung.optim, device)
+    model = trainable(lm.model.config, lm.model.state_dict())
+    learner = Learner(model, rung.optim, device, rung.train)
     seconds: list[float] = []
     while not _enough(seconds):
         began_s = clock()

@@ -59,6 +59,7 @@ def train(
     device: str = "auto",
     dtype: str = "auto",
     threads: int = 0,
+    engine: str = "auto",
     clock: Callable[[], float] = time.monotonic,
     started_s: float | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -80,6 +81,7 @@ def train(
         start: a model to fine-tune.
         start_sha256: what its weights must hash to (`weights_sha256`); None takes any.
         device, dtype, threads: as `pick_device`.
+        engine: what computes the steps, see `training_engine`.
         clock: seconds; tests inject it.
         started_s: its reading when the verb began; None means now.
         stop: asked often; once it says True the run saves and ends.
@@ -127,7 +129,7 @@ def train(
         model = new_model(config, train_config.seed, zero_init=train_config.zero_init)
     else:
         model = trainable(config, start.model.state_dict())
-    learner = Learner(model, optim_config, picked, train_config)
+    learner = Learner(model, optim_config, picked, train_config, engine)
     note = None
     if train_config.minutes is not None:
         train_config, picked, note = _paced(learner, data, train_config, budget, threads, tell)
@@ -161,7 +163,7 @@ def train(
             f"minutes={train_config.minutes} were over before the first step, after "
             f"{run.budget.elapsed_s:.1f} s; give more minutes"
         )
-    recorded = {**environment(picked), "corpus_source": text.source}
+    recorded = {**environment(picked), "engine": learner.engine, "corpus_source": text.source}
     return _begin(run, generation_config, recorded, note)
 
 

@@ -15,12 +15,13 @@ __all__ = ["command"]
     metavar="FILE|FOLDER",
     help="Where the run's text lies now, if it was moved; its SHA-256 is checked.",
 )
-@shared.options("device", "dtype", "threads", "quiet")
+@shared.options("engine", "device", "dtype", "threads", "quiet")
 @click.pass_obj
 def command(
     started_s: float | None,
     run: str,
     corpus_name: str | None,
+    engine: str,
     device: str,
     dtype: str,
     threads: int,
@@ -56,6 +57,7 @@ def command(
             device=device,
             dtype=dtype,
             threads=threads,
+            engine=engine,
             started_s=started_s,
             stop=stop,
             progress=tell,

@@ -55,8 +55,8 @@ _SHARED: dict[str, Callable[[Any], Any]] = {
         metavar="TEXT",
         default="auto",
         show_default=True,
-        help="What computes: native (compiled, CPU), torch, or auto: text is written natively "
-        "where that is possible, and scored by torch.",
+        help="What computes: native (compiled, CPU), torch, or auto, which takes native where it "
+        "can and is faster.",
     ),
     "precision": click.option(
         "--precision",

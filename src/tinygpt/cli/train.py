@@ -55,7 +55,7 @@ DEFAULT_VOCAB_SIZE = 1024
         TrainConfig(minutes=DEFAULT_MINUTES),
     ),
 )
-@shared.options("device", "dtype", "threads", "allow_pickle", "quiet")
+@shared.options("engine", "device", "dtype", "threads", "allow_pickle", "quiet")
 @click.pass_obj
 def command(
     started_s: float | None,
@@ -64,6 +64,7 @@ def command(
     start: str | None,
     out: Path | None,
     dropout: float | None,
+    engine: str,
     device: str,
     dtype: str,
     threads: int,
@@ -76,6 +77,7 @@ def command(
     """
     from tinygpt.cli.progress import working
     from tinygpt.device import differences, environment, pick_as_recorded
+    from tinygpt.native_training import engine_as_recorded, training_engine
     from tinygpt.run_folder import refuse_existing
     from tinygpt.run_names import next_run
 
@@ -93,12 +95,16 @@ def command(
         lm = load(settings.start, engine="torch", device="cpu", allow_pickle=allow_pickle)
     model_config = _model_config(settings, corpus, lm)
     train_config = _train_config(settings)
+    engine = engine_as_recorded(settings.environment, engine)
+    steps_by, why = training_engine(model_config, train_config, where, engine)
 
     def announce() -> None:
         if settings.environment:
-            for line in differences(settings.environment, environment(where)):
+            now = environment(where) | {"engine": steps_by}
+            for line in differences(settings.environment, now):
                 console.say(line, quiet=quiet)
-        _announce(corpus, model_config, train_config, folder, lm, where.why, quiet)
+        told = f"{where.why}; steps by {steps_by} ({why})"
+        _announce(corpus, model_config, train_config, folder, lm, told, quiet)
 
     from tinygpt.cli.follow import follow
     from tinygpt.training import train
@@ -117,6 +123,7 @@ def command(
             device=str(where.device),
             dtype=str(where.dtype).removeprefix("torch."),
             threads=threads if not settings.environment else where.threads,
+            engine=engine,
             started_s=started_s,
             stop=stop,
             progress=tell,
