@@ -230,28 +230,24 @@ INLINE Slope sloped(Activation kind, Floats x) {
 }
 
 template <int KIND>
-void activate_as(float* x, float* y, int64_t n, bool backward) {
+void activate_as(const float* x, float* y, float* d, int64_t n) {
   for (int64_t i = 0; i < n; i += LANES) {
     const Slope s = sloped(Activation(KIND), load(x + i));
     store(y + i, s.value);
-    if (backward) store(x + i, s.slope);
+    if (d) store(d + i, load(d + i) * s.slope);
   }
 }
 
-// y = the activation of x; x becomes its derivative where that is asked for.
-void activate_row(Activation kind, float* x, float* y, int64_t n, bool backward) {
+// y = the activation of x; d, its gradient, becomes that of x where there is one.
+void activate_row(Activation kind, const float* x, float* y, float* d, int64_t n) {
   switch (kind) {
-    case GELU_TANH: return activate_as<GELU_TANH>(x, y, n, backward);
-    case GELU: return activate_as<GELU>(x, y, n, backward);
-    case QUICK_GELU: return activate_as<QUICK_GELU>(x, y, n, backward);
-    case RELU: return activate_as<RELU>(x, y, n, backward);
-    case SILU: return activate_as<SILU>(x, y, n, backward);
-    default: return activate_as<TANH>(x, y, n, backward);
+    case GELU_TANH: return activate_as<GELU_TANH>(x, y, d, n);
+    case GELU: return activate_as<GELU>(x, y, d, n);
+    case QUICK_GELU: return activate_as<QUICK_GELU>(x, y, d, n);
+    case RELU: return activate_as<RELU>(x, y, d, n);
+    case SILU: return activate_as<SILU>(x, y, d, n);
+    default: return activate_as<TANH>(x, y, d, n);
   }
-}
-
-void times_row(float* x, const float* y, int64_t n) {
-  for (int64_t i = 0; i < n; i += LANES) store(x + i, load(x + i) * load(y + i));
 }
 
 // Buffers' rows are padded with zeros up to LANES, so that these loops need no tail.
@@ -475,11 +471,16 @@ class Trainer {
       const int64_t n = own.end - own.begin;
       const int64_t *in = ids + own.begin * t_, *out = targets + own.begin * t_;
       for (int64_t i = 0; i < n; ++i) embed(w, i, in + i * t_);
-      for (int64_t layer = 0; layer < shape_.n_layer; ++layer)
-        for (int64_t i = 0; i < n; ++i) forward(w, layer, i);
+      // Half a block for all windows, then the other half: its weights stay in the cache.
+      for (int64_t layer = 0; layer < shape_.n_layer; ++layer) {
+        for (int64_t i = 0; i < n; ++i) attention(w, layer, i);
+        for (int64_t i = 0; i < n; ++i) mlp(w, layer, i);
+      }
       for (int64_t i = 0; i < n; ++i) head(w, i, out + i * t_, float(scale));
-      for (int64_t layer = shape_.n_layer; layer-- > 0;)
-        for (int64_t i = 0; i < n; ++i) back(w, layer, i);
+      for (int64_t layer = shape_.n_layer; layer-- > 0;) {
+        for (int64_t i = 0; i < n; ++i) mlp_back(w, layer, i);
+        for (int64_t i = 0; i < n; ++i) attention_back(w, layer, i);
+      }
       for (int64_t i = 0; i < n; ++i) embed_back(w, i, in + i * t_);
       pool_.barrier();
       w.square = collect(t, gradients, add);
@@ -693,69 +694,80 @@ class Trainer {
 
   // ---- a block
 
-  // The gradients of a linear layer's weights and bias, and of what went into it.
-  void linear_back(const Rows& d_out, const Rows& x, int64_t in, int64_t out, Right matrix,
-                   float* d_weight, float* d_bias, const Rows& d_x) {
+  // Add the gradients of a linear layer's weights and bias.
+  void linear_back(const Rows& d_out, const Rows& x, int64_t in, int64_t out, float* d_weight,
+                   float* d_bias) {
     multiply(out, in, t_, d_out.turned(), x.right(), d_weight, in, {d_weight, in});
     add_rows(d_out, t_, out, d_bias);
-    multiply(t_, in, out, d_out.left(), matrix, d_x.data, d_x.row);
   }
 
-  void forward(const Worker& w, int64_t layer, int64_t i) {
+  void activate(const Rows& x, const Rows& y, const Rows* d) {
+    for (int64_t t = 0; t < t_; ++t)
+      activate_row(Activation(shape_.activation), x.at(t), y.at(t), d ? d->at(t) : nullptr,
+                   padded(f_, LANES));
+  }
+
+  void attention(const Worker& w, int64_t layer, int64_t i) {
     const Kept k = kept(w, layer, i);
     const Packed& p = packed_at_[size_t(layer)];
-    const bool ends = layer + 1 == shape_.n_layer;
-    const Rows next = ends ? last(w, i, 0) : kept(w, layer + 1, i).x;
-    const double epsilon = shape_.layer_norm_epsilon;
-    normalise(k.x, t_, c_, epsilon, weight(layer, LN_1_W), weight(layer, LN_1_B), k.moments_1,
-              w.normed);
+    normalise(k.x, t_, c_, shape_.layer_norm_epsilon, weight(layer, LN_1_W), weight(layer, LN_1_B),
+              k.moments_1, w.normed);
     multiply(t_, 3 * c_, c_, w.normed.left(), packed(p.qkv, c_), k.qkv.data, k.qkv.row,
              {nullptr, 0, weight(layer, QKV_B)});
     for (int64_t h = 0; h < shape_.n_head; ++h) attend(w, k, h);
     multiply(t_, c_, c_, k.attended.left(), packed(p.out, c_), k.middle.data, k.middle.row,
              {k.x.data, k.x.row, weight(layer, OUT_B)});
-    normalise(k.middle, t_, c_, epsilon, weight(layer, LN_2_W), weight(layer, LN_2_B), k.moments_2,
-              w.normed);
+  }
+
+  void mlp(const Worker& w, int64_t layer, int64_t i) {
+    const Kept k = kept(w, layer, i);
+    const Packed& p = packed_at_[size_t(layer)];
+    const bool ends = layer + 1 == shape_.n_layer;
+    const Rows next = ends ? last(w, i, 0) : kept(w, layer + 1, i).x;
+    normalise(k.middle, t_, c_, shape_.layer_norm_epsilon, weight(layer, LN_2_W),
+              weight(layer, LN_2_B), k.moments_2, w.normed);
     multiply(t_, f_, c_, w.normed.left(), packed(p.up, c_), k.inner.data, k.inner.row,
              {nullptr, 0, weight(layer, UP_B)});
-    for (int64_t t = 0; t < t_; ++t)
-      activate_row(Activation(shape_.activation), k.inner.at(t), w.active.at(t), padded(f_, LANES),
-                   false);
+    activate(k.inner, w.active, nullptr);
     multiply(t_, c_, f_, w.active.left(), packed(p.down, f_), next.data, next.row,
              {k.middle.data, k.middle.row, weight(layer, DOWN_B)});
   }
 
-  void back(const Worker& w, int64_t layer, int64_t i) {
+  void mlp_back(const Worker& w, int64_t layer, int64_t i) {
     const Kept k = kept(w, layer, i);
     const Packed& p = packed_at_[size_t(layer)];
     const Rows d_x = last(w, i, 1);
-    for (int64_t t = 0; t < t_; ++t)
-      activate_row(Activation(shape_.activation), k.inner.at(t), w.active.at(t), padded(f_, LANES),
-                   true);
-    linear_back(d_x, w.active, f_, c_, packed(p.down_back, c_), gradient(w, layer, DOWN_W),
-                gradient(w, layer, DOWN_B), w.d_inner);
-    for (int64_t t = 0; t < t_; ++t) times_row(w.d_inner.at(t), k.inner.at(t), padded(f_, LANES));
+    multiply(t_, f_, c_, d_x.left(), packed(p.down_back, c_), w.d_inner.data, w.d_inner.row);
+    activate(k.inner, w.active, &w.d_inner);
+    linear_back(d_x, w.active, f_, c_, gradient(w, layer, DOWN_W), gradient(w, layer, DOWN_B));
     normalise_again(k.middle, t_, c_, k.moments_2, weight(layer, LN_2_W), weight(layer, LN_2_B),
                     w.normed);
-    linear_back(w.d_inner, w.normed, c_, f_, packed(p.up_back, f_), gradient(w, layer, UP_W),
-                gradient(w, layer, UP_B), w.d_normed);
+    linear_back(w.d_inner, w.normed, c_, f_, gradient(w, layer, UP_W), gradient(w, layer, UP_B));
+    multiply(t_, c_, f_, w.d_inner.left(), packed(p.up_back, f_), w.d_normed.data, w.d_normed.row);
     normalise_back(k.middle, t_, c_, k.moments_2, weight(layer, LN_2_W), w.d_normed, d_x,
                    gradient(w, layer, LN_2_W), gradient(w, layer, LN_2_B));
-    linear_back(d_x, k.attended, c_, c_, packed(p.out_back, c_), gradient(w, layer, OUT_W),
-                gradient(w, layer, OUT_B), w.d_normed);
+  }
+
+  void attention_back(const Worker& w, int64_t layer, int64_t i) {
+    const Kept k = kept(w, layer, i);
+    const Packed& p = packed_at_[size_t(layer)];
+    const Rows d_x = last(w, i, 1);
+    linear_back(d_x, k.attended, c_, c_, gradient(w, layer, OUT_W), gradient(w, layer, OUT_B));
+    multiply(t_, c_, c_, d_x.left(), packed(p.out_back, c_), w.d_normed.data, w.d_normed.row);
     for (int64_t h = 0; h < shape_.n_head; ++h) attend_back(w, k, h);
     normalise_again(k.x, t_, c_, k.moments_1, weight(layer, LN_1_W), weight(layer, LN_1_B),
                     w.normed);
-    linear_back(w.d_qkv, w.normed, c_, 3 * c_, packed(p.qkv_back, 3 * c_),
-                gradient(w, layer, QKV_W), gradient(w, layer, QKV_B), w.d_normed);
+    linear_back(w.d_qkv, w.normed, c_, 3 * c_, gradient(w, layer, QKV_W),
+                gradient(w, layer, QKV_B));
+    multiply(t_, c_, 3 * c_, w.d_qkv.left(), packed(p.qkv_back, 3 * c_), w.d_normed.data,
+             w.d_normed.row);
     normalise_back(k.x, t_, c_, k.moments_1, weight(layer, LN_1_W), w.d_normed, d_x,
                    gradient(w, layer, LN_1_W), gradient(w, layer, LN_1_B));
   }
 
   // ---- attention of one head
 
-  static constexpr int64_t QUERIES =
-      2 * TILE;  // at a time; they see no key beyond the last of them
+  static constexpr int64_t QUERIES = 2 * TILE;  // at a time; no key beyond them is looked at
 
   float score_scale() const { return float(1.0 / std::sqrt(double(d_))); }
 
