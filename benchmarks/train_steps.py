@@ -2,14 +2,15 @@
 
     python -m benchmarks.train_steps [--rounds 7] [--distilgpt2]
 
-TinyGPT's shape, 8 x 128 tokens, the same fused AdamW for all: our step, a bare loop of torch on our
-model, the same on transformers' GPT2LMHeadModel, its Trainer; our step with Muon; and Muon's
-update by itself against torch.optim.Muon's. With --distilgpt2 that shape at 1,024 tokens, 1 window:
-ours, ours with recomputed blocks, and transformers' in the bare loop, each in a process of its own
-for its peak memory.
+TinyGPT's shape, 8 x 128 tokens, the same fused AdamW for all: our step on the native engine and on
+torch, a bare loop of torch on our model, the same on transformers' GPT2LMHeadModel, its Trainer;
+our step with Muon; and Muon's update by itself: native, in torch, and torch.optim.Muon's. With
+--distilgpt2 that shape at 1,024 tokens, 1 window: ours, ours with recomputed blocks, and
+transformers' in the bare loop, each in a process of its own for its peak memory.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -28,8 +29,10 @@ import torch.nn.functional as F
 
 from tinygpt.device import pick_device, without_denormals
 from tinygpt.learner import Learner, new_model
+from tinygpt.model import GPT
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.muon import Muon
+from tinygpt.native_training import NativeTrainer
 from tinygpt.run_config import OptimConfig, TrainConfig
 
 ADAMW = OptimConfig(optimizer="adamw")
@@ -37,9 +40,12 @@ Steps = Callable[[int], float]
 """Takes so many optimizer steps; returns the seconds."""
 
 
-def ours(config: ModelConfig, optim: OptimConfig, train: TrainConfig) -> Steps:
+def ours(
+    config: ModelConfig, optim: OptimConfig, train: TrainConfig, engine: str = "auto"
+) -> Steps:
     """Our training step as it runs in `tinygpt train`."""
-    learner = Learner(new_model(config, 0, zero_init=True), optim, pick_device("cpu"), train)
+    model = new_model(config, 0, zero_init=True)
+    learner = Learner(model, optim, pick_device("cpu"), train, engine)
     ids = np.random.default_rng(0).integers(0, config.vocab_size, 100_000).astype(np.int32)
 
     def steps(n: int) -> float:
@@ -145,6 +151,8 @@ def tiny(rounds: int) -> None:
     contenders = {
         "ours, AdamW": ours(config, ADAMW, train),
         "ours, Muon": ours(config, OptimConfig(), train),
+        "ours on torch, AdamW": ours(config, ADAMW, train, "torch"),
+        "ours on torch, Muon": ours(config, OptimConfig(), train, "torch"),
         "bare loop, our model": bare(config, train),
         "bare loop, transformers' model": bare(config, train, theirs=True),
         "transformers' Trainer": trainer(config, train),
@@ -168,22 +176,42 @@ def tiny(rounds: int) -> None:
 
 
 def updates(config: ModelConfig, rounds: int) -> None:
-    """Muon's update of the same matrices by itself: ours, and torch.optim.Muon's."""
-    matrices: list[dict[str, torch.nn.Parameter]] = []
-    for _ in range(2):
-        named = new_model(config, 0).named_parameters()
-        matrices.append({name: p for name, p in named if ".h." in name and p.ndim == 2})
-        for p in matrices[-1].values():
+    """Muon's update of the same matrices by itself: native, in torch, and torch.optim.Muon's."""
+
+    def matrices() -> tuple[GPT, dict[str, torch.nn.Parameter]]:
+        model = new_model(config, 0)
+        named = {n: p for n, p in model.named_parameters() if ".h." in n and p.ndim == 2}
+        return model, named
+
+    def given(named: dict[str, torch.nn.Parameter]) -> None:
+        for p in named.values():
             p.grad = torch.randn_like(p)
-    own = Muon(matrices[0], momentum=0.9, weight_decay=0.1)
-    theirs = torch.optim.Muon(matrices[1].values(), lr=1e-3)
-    took: dict[str, list[float]] = {"ours": [], "torch.optim.Muon": []}
-    for n in range(10 * rounds + 1):
-        for name, step in (("ours", lambda: own.step(1e-3)), ("torch.optim.Muon", theirs.step)):
-            began_s = time.perf_counter()
-            step()
-            if n:  # the first one warms up
-                took[name].append(1000 * (time.perf_counter() - began_s))
+
+    model, first = matrices()
+    native = NativeTrainer(model)
+    ids = torch.zeros((1, 2), dtype=torch.int64)
+    native.gradients(ids, ids, scale=1.0, add=False)  # makes its threads
+    settings = {"momentum": 0.9, "weight_decay": 0.1}
+    _, second = matrices()
+    _, third = matrices()
+    for named in (first, second, third):
+        given(named)
+    compiled = Muon(first, update=native.muon, **settings)
+    in_torch, theirs = Muon(second, **settings), torch.optim.Muon(third.values(), lr=1e-3)
+    steps = {
+        "native": lambda: compiled.step(1e-3),
+        "ours in torch": lambda: in_torch.step(1e-3),
+        "torch.optim.Muon": theirs.step,
+    }
+    took: dict[str, list[float]] = {name: [] for name in steps}
+    for name, step in steps.items():  # not in turn: torch's threads spin on after each operation
+        with native.at_work() if name == "native" else contextlib.nullcontext():
+            for n in range(10 * rounds + 1):
+                began_s = time.perf_counter()
+                step()
+                if n:  # the first one warms up
+                    took[name].append(1000 * (time.perf_counter() - began_s))
+        time.sleep(0.1)
     for name, values in took.items():
         span = f"{min(values):.1f} to {max(values):.1f}"
         print(f"Muon's update alone, {name}: {statistics.median(values):.1f} ms ({span})")
