@@ -71,10 +71,13 @@ struct Refused {
 
 template <class... Args>
 std::string format(const char* pattern, Args... args) {
-  if constexpr (sizeof...(Args) == 0) return pattern;
-  char text[400];
-  std::snprintf(text, sizeof text, pattern, args...);
-  return text;
+  if constexpr (sizeof...(Args) == 0) {
+    return pattern;
+  } else {
+    char text[400];
+    std::snprintf(text, sizeof text, pattern, args...);
+    return text;
+  }
 }
 
 template <class... Args>
@@ -528,10 +531,10 @@ int32_t guarded(const F& f) noexcept {
     return failed(error.code, error.text.c_str());
   } catch (const std::bad_alloc&) {
     return failed(MACHINE,
-                  "too little memory for the native engine; take fewer slots or a smaller model");
+                  "too little memory for the native engine; take fewer slots or windows, or a smaller model");
   } catch (const std::length_error&) {
     return failed(MACHINE,
-                  "too little memory for the native engine; take fewer slots or a smaller model");
+                  "too little memory for the native engine; take fewer slots or windows, or a smaller model");
   } catch (const std::system_error& error) {
     return failed(MACHINE, error.what());  // no thread to be had
   } catch (const std::exception& error) {
@@ -558,7 +561,7 @@ int32_t with(Session* session, std::initializer_list<const void*> pointers, cons
     check_pointers(pointers);
 #if TINYGPT_POSIX
     if (session->process != getpid())
-      refuse(VALUE, "a session of the native engine does not survive a fork; open it in the child");
+      refuse(VALUE, "the native engine does not survive a fork; open the model in the child");
 #endif
     if (session->busy.test_and_set()) refuse(VALUE, "another thread is using this session");
     struct Leave {

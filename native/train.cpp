@@ -1,13 +1,14 @@
 // The native CPU training step: loss and gradients of a GPT-2, on whole windows of float32.
 //
 // Compiled and loaded with decode.cpp (setup.py, native_library.py). What it computes is model.py's
-// forward pass, the mean cross-entropy and what backpropagation makes of them; the optimizer stays
-// in Python. Read it top-down: tiles, products, a block forward and backward, the head, the whole.
+// forward pass, the summed cross-entropy and what backpropagation makes of them, and Muon's update
+// (muon.py); the rest of the optimizer stays in Python. Read it top-down: tiles, products, one row
+// after another, the trainer, half a block there and back, attention, Muon, the head.
 //
 // Each thread owns some windows from the ids to the gradients, so that threads meet three times a
 // step and not at every operation, what one window needs stays in the caches of one core, and a
 // core that is taken away for a moment holds up little. Every thread sums its windows in order, and
-// the threads' sums are added in order: the bits depend on the number of threads alone.
+// the threads' sums are added in order: the bits depend on their number and the instruction set.
 //
 // Words: T tokens of a window, C n_embd, F the MLP's width, D the size of a head, V the vocabulary;
 // d_x is the gradient of the loss with respect to x.
@@ -494,7 +495,7 @@ class Trainer {
   // of the two products of a matrix with itself.
   void muon(const Muon& update) {
     const int64_t rows = update.rows, columns = update.columns, small = std::min(rows, columns);
-    const int64_t square = small * row_length(small), whole = product({rows, columns});
+    const int64_t whole = product({rows, columns}), square = small * row_length(small);
     const int64_t size = 4 * square + 2 * whole + WIDE * std::max(rows, columns);
     for (Worker& w : workers_) {
       if (w.turning_size >= size) continue;
@@ -557,8 +558,9 @@ class Trainer {
     const int64_t v = shape_.vocab_size;
     const int64_t widths[] = {c_, f_, f_, 3 * c_, c_};
     int64_t size = 0;
-    for (int64_t width : widths) size += t_ * row_length(width);
-    size += 2 * t_ * row_length(t_) + head_rows_ * row_length(v) + packed_size(d_, t_);
+    for (int64_t width : widths) size += product({t_, row_length(width)});
+    size += product({2, t_, row_length(t_)}) + product({head_rows_, row_length(v)}) +
+            packed_size(d_, t_);
     w.scratch.allocate(size + WIDE);
     float* next = w.scratch.get();
     const auto rows = [&next](int64_t n, int64_t width) {
@@ -623,9 +625,10 @@ class Trainer {
   Right packed(int64_t at, int64_t rows) const { return {packed_.get() + at, WIDE, rows * WIDE}; }
 
   void check(const int64_t* ids, int64_t n_windows) const {
-    for (int64_t i = 0; i < n_windows * t_; ++i)
+    const int64_t n = product({n_windows, t_});
+    for (int64_t i = 0; i < n; ++i)
       if (ids[i] < 0 || ids[i] >= shape_.vocab_size)
-        refuse(VALUE, "id %lld is not below vocab_size=%lld", ll(ids[i]), ll(shape_.vocab_size));
+        refuse(VALUE, "id %lld is not one of vocab_size=%lld", ll(ids[i]), ll(shape_.vocab_size));
   }
 
   // ---- before and after the windows
@@ -995,11 +998,13 @@ EXPORT int32_t tinygpt_trainer(const Shape* shape, int64_t window, int32_t n_thr
   });
 }
 
+// Waits for a call that another thread has under way.
 EXPORT void tinygpt_dismiss(Trainer* trainer) {
   if (!trainer) return;
 #if TINYGPT_POSIX
   if (trainer->process != getpid()) return;  // a forked child can't join the parent's threads
 #endif
+  while (trainer->busy.test_and_set()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   delete trainer;
 }
 
@@ -1016,8 +1021,9 @@ EXPORT int32_t tinygpt_gradients(Trainer* trainer, const float* const* weights,
 EXPORT int32_t tinygpt_muon(Trainer* trainer, const Muon* update) {
   return with(trainer, {update}, [&] {
     check_pointers({update->gradients, update->momenta, update->weights});
-    if (update->n < 1 || update->rows < 1 || update->columns < 1)
-      refuse(VALUE, "no matrices to update");
+    if (update->n < 1 || update->n >= int64_t(1) << 31 || update->rows < 1 || update->columns < 1)
+      refuse(VALUE, "%lld matrices of %lld x %lld", ll(update->n), ll(update->rows),
+             ll(update->columns));
     trainer->muon(*update);
   });
 }

@@ -1,4 +1,4 @@
-"""The native engine under the address, undefined-behaviour and thread sanitizers."""
+"""The native programs under the address, undefined-behaviour and thread sanitizers."""
 
 import shutil
 import subprocess
@@ -17,10 +17,11 @@ pytestmark = [
 ]
 
 
+@pytest.mark.parametrize("source", ["native_fuzz.cpp", "native_train_fuzz.cpp"])
 @pytest.mark.parametrize(
     ("sanitizers", "threads", "rounds"), [("address,undefined", 2, 60), ("thread", 4, 25)]
 )
-def test_fuzz(tmp_path: Path, sanitizers: str, threads: int, rounds: int) -> None:
+def test_fuzz(tmp_path: Path, source: str, sanitizers: str, threads: int, rounds: int) -> None:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler here")
@@ -30,7 +31,7 @@ def test_fuzz(tmp_path: Path, sanitizers: str, threads: int, rounds: int) -> Non
     empty.write_text("int main() {}", "utf-8")
     if subprocess.run([compiler, *flags, empty, "-o", program], capture_output=True).returncode:
         pytest.skip(f"the compiler has no runtime for -fsanitize={sanitizers}")
-    subprocess.run([compiler, *flags, HERE / "native_fuzz.cpp", "-o", program], check=True)
+    subprocess.run([compiler, *flags, HERE / source, "-o", program], check=True)
     done = subprocess.run(
         [program, tmp_path, "1", str(rounds), str(threads)], capture_output=True, text=True
     )

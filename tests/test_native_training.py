@@ -158,10 +158,14 @@ class TestGradients:
                 with pytest.raises(ValueError, match=f"id {wrong} is not"):
                     trainer.gradients(x, y, scale=1.0, add=False)
                 ids[1, 4] = kept
-        with pytest.raises(ValueError, match="must be alike"):
-            trainer.gradients(x, y[:1], scale=1.0, add=False)
+        for wrong in (y[:1], y.int()):
+            with pytest.raises(ValueError, match="must be alike"):
+                trainer.gradients(x, wrong, scale=1.0, add=False)
         with pytest.raises(ValueError, match="windows of 41: 1 to n_positions=40"):
             trainer.gradients(*windows(config, 1, 41), scale=1.0, add=False)
+        matrices = torch.ones(1, 4, 4)
+        with pytest.raises(ValueError, match="closed"):  # what was there before is gone
+            trainer.muon(*[matrices.unbind()] * 2, matrices, momentum=0.9, keep=1.0, rate=1.0)
         assert trainer.gradients(x, y, scale=1.0, add=False) > 0
 
 

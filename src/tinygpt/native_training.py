@@ -1,8 +1,8 @@
 """Loss and gradients of small models on the compiled CPU engine (native/train.cpp), for Learner.
 
 torch's operations each go through memory and meet at their ends; here a thread takes windows of its
-own from the ids to the gradients. The parameters stay torch's, and so does the optimizer. The bits
-depend on the number of threads and on the instruction set.
+own from the ids to the gradients. The parameters stay torch's, and of the optimizer all but Muon's
+update. The bits depend on the number of threads and on the instruction set.
 """
 
 import contextlib
@@ -33,6 +33,7 @@ class NativeTrainer:
 
     Args:
         model: float32 on the CPU, without dropout; its parameters must stay where they are.
+            One thread of Python at a time may use it.
 
     Attributes:
         grad_norm: the global norm of the gradients after the last call.
@@ -42,7 +43,10 @@ class NativeTrainer:
         self._library = library()
         self._shape = shape_of(model.config)
         self._parameters = list(model.parameters())
-        self._gradients = [torch.empty_like(p) for p in self._parameters]
+        for p in self._parameters:
+            assert p.dtype == torch.float32
+            assert p.is_contiguous()
+        self._gradients = [torch.zeros_like(p) for p in self._parameters]
         self._threads = torch.get_num_threads()
         self._made_for: tuple[int, int] | None = None  # threads, tokens of a window
         self._handle = c_void_p()
@@ -78,9 +82,10 @@ class NativeTrainer:
             ValueError: an id that the model does not have, or windows that it can't take.
             MachineError: no memory.
         """
-        if x.shape != y.shape:
-            raise ValueError(f"inputs {tuple(x.shape)} and targets {tuple(y.shape)} must be alike")
-        self._prepare(x.shape[1])
+        if x.shape != y.shape or x.dtype != torch.int64 or y.dtype != torch.int64:
+            told = f"{tuple(x.shape)} {x.dtype} and {tuple(y.shape)} {y.dtype}"
+            raise ValueError(f"inputs and targets must be alike, (B, T) int64; they are {told}")
+        self._prepare(min(self._threads, len(x)), x.shape[1])
         x, y = x.contiguous(), y.contiguous()
         sums = Sums()
         self._library.call(
@@ -120,16 +125,16 @@ class NativeTrainer:
         )
         self._library.call("muon", self._handle, ctypes.byref(asked))
 
-    def _prepare(self, block_size: int) -> None:
+    def _prepare(self, threads: int, block_size: int) -> None:
         """Have threads and memory for windows of block_size tokens."""
-        if self._made_for == (self._threads, block_size):
+        if self._made_for == (threads, block_size):
             return
         self._end()
-        self._made_for = None
+        self._handle, self._made_for = c_void_p(), None
         handle = c_void_p()
         shape, size = ctypes.byref(self._shape), block_size
-        self._library.call("trainer", shape, size, self._threads, ctypes.byref(handle))
-        self._handle, self._made_for = handle, (self._threads, block_size)
+        self._library.call("trainer", shape, size, threads, ctypes.byref(handle))
+        self._handle, self._made_for = handle, (threads, block_size)
         self._end = weakref.finalize(self, self._library.release, "dismiss", handle.value or 0)
 
 

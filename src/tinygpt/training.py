@@ -1,7 +1,7 @@
 """Train a new run: everything that comes before the first step, then the loop (loop.py).
 
-A run with max_steps repeats and resumes bit for bit on a CPU with the same torch, precision and
-number of threads: initial weights, windows and dropout are pure functions of (seed, step,
+A run with max_steps repeats and resumes bit for bit on a CPU with the same torch, precision, engine
+and number of threads: initial weights, windows and dropout are pure functions of (seed, step,
 micro-batch), and the learning rate is one of the step. A run with minutes ends when it said it
 would; its learning rate follows the clock.
 """
