@@ -1,14 +1,16 @@
 """What a training step costs along each axis: one setting of TinyGPT changed at a time.
 
-    python -m benchmarks.train_costs [--seconds 3]
+    python -m benchmarks.train_costs [--seconds 1.5] [--rounds 3]
 
-Prints a Markdown table: tokens a second, milliseconds a step, and peak memory of a process that
-does nothing else. Random ids: speed does not depend on the text.
+Prints a Markdown table: tokens a second, milliseconds a step, and peak memory, on the compiled
+engine and on torch. All rows and both engines take turns, each time in a process that does nothing
+else; figures are medians. Random ids: speed does not depend on the text.
 """
 
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,60 +18,92 @@ from typing import Any
 
 from benchmarks.train_steps import ours
 from tinygpt.account import n_params
-from tinygpt.model_config import PRESETS
+from tinygpt.device import pick_device, without_denormals
+from tinygpt.model_config import PRESETS, ModelConfig
+from tinygpt.native_training import training_engine
 from tinygpt.run_config import OptimConfig, TrainConfig
 
-AXES: dict[str, list[dict[str, Any]]] = {
-    "TinyGPT": [{}],
-    "block_size": [{"block_size": n, "batch_size": 1024 // n} for n in (32, 64, 256, 512, 1024)],
-    "batch_size": [{"batch_size": n} for n in (1, 2, 4, 16, 32, 64)],
-    "n_embd": [{"n_embd": n} for n in (64, 256, 384, 512, 768)],
-    "n_layer": [{"n_layer": n} for n in (1, 2, 6, 8, 12)],
-    "n_head": [{"n_head": n} for n in (1, 2, 8)],
-    "vocab_size": [{"vocab_size": n} for n in (256, 1024, 8192, 50257)],
+AXES: dict[str, list[int]] = {
+    "TinyGPT, 8 windows of": [128],
+    "block_size": [32, 64, 256, 512, 1024],
+    "batch_size": [1, 2, 4, 16, 32, 64],
+    "n_embd": [64, 256, 384, 512, 768],
+    "n_layer": [1, 2, 6, 8, 12],
+    "n_head": [1, 2, 8],
+    "vocab_size": [256, 1024, 8192, 50257],
 }
+ENGINES = ("native", "torch")
 
 
-def measure(changes: dict[str, Any], seconds: float) -> dict[str, float]:
+def settings(axis: str, value: int) -> tuple[ModelConfig, TrainConfig]:
+    """Return TinyGPT and its training with one setting changed; block_size keeps 1,024 tokens."""
+    config, train = replace(PRESETS["tinygpt"], vocab_size=65), TrainConfig(batch_size=8)
+    if axis == "block_size":
+        train = replace(train, block_size=value, batch_size=1024 // value)
+        return replace(config, n_positions=max(128, value)), train
+    if axis == "batch_size":
+        return config, replace(train, batch_size=value)
+    return (replace(config, **{axis: value}) if hasattr(config, axis) else config), train
+
+
+def measure(axis: str, value: int, engine: str, seconds: float) -> dict[str, float]:
     """Take steps for some seconds, the first ones not counted."""
-    loop = {k: v for k, v in changes.items() if k in ("block_size", "batch_size")}
-    shape = {k: v for k, v in changes.items() if k not in loop}
-    train = TrainConfig(**{"batch_size": 8} | loop)
-    base = replace(PRESETS["tinygpt"], vocab_size=65)
-    config = replace(base, **{"n_positions": max(128, train.block_size)} | shape)
-    steps = ours(config, OptimConfig(), train)
-    warm_s = steps(2) / 2
-    n = max(2, int(seconds / warm_s))
-    step_s = steps(n) / n
+    config, train = settings(axis, value)
+    steps = ours(config, OptimConfig(), train, engine)
+    with without_denormals():
+        warm_s = steps(2) / 2
+        n = max(2, int(seconds / warm_s))
+        step_s = steps(n) / n
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {
-        "tok_per_s": train.tokens_per_step / step_s,
-        "step_ms": 1000 * step_s,
-        "peak_mib": peak,
-        "n_params": n_params(config),
-    }
+    return {"step_ms": 1000 * step_s, "peak_mib": peak}
+
+
+def show(axis: str, value: int, found: dict[str, list[dict[str, float]]]) -> None:
+    """Print a row; what `train` takes by itself is bold."""
+    config, train = settings(axis, value)
+    taken = training_engine(config, train, pick_device("cpu"))[0].split()[0]
+    cells = []
+    for engine in ENGINES:
+        step_ms, peak = (
+            statistics.median(row[key] for row in found[engine]) for key in ("step_ms", "peak_mib")
+        )
+        rate = f"{1000 * train.tokens_per_step / step_ms:,.0f}"
+        cells += [f"**{rate}**" if engine == taken else rate, f"{step_ms:,.1f}", f"{peak:,.0f}"]
+    pairs = zip(found["torch"], found["native"], strict=True)
+    times = [slow["step_ms"] / fast["step_ms"] for slow, fast in pairs]
+    ratio = f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
+    print(f"| {axis} {value} | {n_params(config):,} | {' | '.join(cells)} | {ratio} |")
 
 
 def main() -> None:
-    """Print the table, a process for each row."""
+    """Measure row by row, again and again, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--one")
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", nargs=3)
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measure(json.loads(given.one), given.seconds)))
+        axis, value, engine = given.one
+        print(json.dumps(measure(axis, int(value), engine, given.seconds)))
         return
-    print("| changed | parameters | tokens/s | ms a step | peak memory, MiB |", flush=True)
-    print("|---|---|---|---|---|", flush=True)
-    for axis, many in AXES.items():
-        for changes in many:
-            command = [sys.executable, "-m", "benchmarks.train_costs", "--one", json.dumps(changes)]
-            command += ["--seconds", str(given.seconds)]
-            out = subprocess.run(command, capture_output=True, text=True, check=True)
-            row = json.loads(out.stdout.splitlines()[-1])
-            name = f"{axis} {changes[axis]}" if changes else "TinyGPT, 8 windows of 128"
-            figures = f"{row['n_params']:,} | {row['tok_per_s']:,.0f} | {row['step_ms']:,.1f}"
-            print(f"| {name} | {figures} | {row['peak_mib']:,.0f} |", flush=True)
+    rows = [(axis, value) for axis, values in AXES.items() for value in values]
+    found: dict[Any, dict[str, list[dict[str, float]]]] = {
+        row: {engine: [] for engine in ENGINES} for row in rows
+    }
+    for done in range(given.rounds):
+        for axis, value in rows:
+            print(f"\r{done + 1}/{given.rounds} {axis} {value}        ", end="", file=sys.stderr)
+            for engine in ENGINES:
+                command = [sys.executable, "-m", "benchmarks.train_costs"]
+                command += ["--seconds", str(given.seconds), "--one", axis, str(value), engine]
+                out = subprocess.run(command, capture_output=True, text=True, check=True)
+                found[axis, value][engine].append(json.loads(out.stdout.splitlines()[-1]))
+    print(file=sys.stderr)
+    each = " | ".join(f"{engine}: tokens/s | ms a step | peak MiB" for engine in ENGINES)
+    print(f"| changed | parameters | {each} | native is so many times as fast |")
+    print(f"|{'---|' * 9}")
+    for axis, value in rows:
+        show(axis, value, found[axis, value])
 
 
 if __name__ == "__main__":

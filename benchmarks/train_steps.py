@@ -33,7 +33,7 @@ from tinygpt.model import GPT
 from tinygpt.model_config import PRESETS, ModelConfig
 from tinygpt.muon import Muon
 from tinygpt.native_training import NativeTrainer
-from tinygpt.run_config import OptimConfig, TrainConfig
+from tinygpt.run_config import BATCH_SIZE, OptimConfig, TrainConfig
 
 ADAMW = OptimConfig(optimizer="adamw")
 Steps = Callable[[int], float]
@@ -189,7 +189,7 @@ def updates(config: ModelConfig, rounds: int) -> None:
 
     model, first = matrices()
     native = NativeTrainer(model)
-    ids = torch.zeros((1, 2), dtype=torch.int64)
+    ids = torch.zeros((BATCH_SIZE, 2), dtype=torch.int64)
     native.gradients(ids, ids, scale=1.0, add=False)  # makes its threads
     settings = {"momentum": 0.9, "weight_decay": 0.1}
     _, second = matrices()
