@@ -3,6 +3,7 @@ import hashlib
 import json
 import math
 import random
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from tinygpt.generation_config import GenerationConfig
 from tinygpt.learner import Learner, new_model
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
+from tinygpt.native_library import unavailable
 from tinygpt.native_training import NativeTrainer
 from tinygpt.nats import val_loss
 from tinygpt.opening import load
@@ -473,6 +475,26 @@ def test_an_interrupted_run_resumes_bit_for_bit(
         assert a.read_text("latin-1").replace("whole", "r") == b.read_text("latin-1")
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "r")
     assert of(Evaluated, rest)[-1].val_loss == of(Evaluated, whole)[-1].val_loss
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_a_run_goes_on_with_the_engine_that_it_began_with(engine, config, accumulating, tmp_path):
+    if engine == "native" and unavailable() is not None:
+        pytest.skip(str(unavailable()))
+    run(config, accumulating, tmp_path / "whole", engine=engine)
+    events = run(config, accumulating, tmp_path / "r", engine=engine, stop=Stop(25))
+    assert 0 < events[-1].step < 12
+    recorded = json.loads((tmp_path / "r" / "environment.json").read_text())["engine"]
+    assert recorded.split()[0] == engine
+    shutil.copytree(tmp_path / "r", tmp_path / "other")
+    rest = go_on(tmp_path / "r", engine="auto" if recorded != "native portable" else engine)
+    assert rest[0].warning is None
+    assert sha256(tmp_path / "whole/model.safetensors") == sha256(tmp_path / "r/model.safetensors")
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "r")
+    if unavailable() is None:
+        changed = go_on(tmp_path / "other", engine="torch" if engine == "native" else "native")
+        assert f"not bit-exact: engine was {recorded}, is " in changed[0].warning
+        assert changed[-1].final
 
 
 def test_a_run_interrupted_again_and_again_is_still_the_same(with_dropout, accumulating, tmp_path):

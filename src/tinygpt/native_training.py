@@ -167,6 +167,8 @@ def training_engine(
         return f"native {library().isa}", "as asked"
     if reason is None and config.n_embd > _WIDEST:
         reason = f"n_embd is above {_WIDEST}"
+    if reason is None and library().isa == "portable":
+        reason = "the native engine has no wide vectors on this CPU"
     return ("torch", reason) if reason else (f"native {library().isa}", "the faster one here")
 
 
@@ -183,13 +185,14 @@ def engine_as_recorded(recorded: Mapping[str, Any], engine: str) -> str:
 
 def _obstacle(config: ModelConfig, train: TrainConfig, device: Device) -> str | None:
     if device.device.type != "cpu" or device.dtype != torch.float32:
-        return f"it computes in float32 on the CPU, not in {device.dtype} on {device.device}"
+        dtype = str(device.dtype).removeprefix("torch.")
+        return f"the native engine takes float32 on the CPU, not {dtype} on {device.device}"
     if max(config.embd_pdrop, config.attn_pdrop, config.resid_pdrop) > 0:
-        return "it has no dropout"
+        return "the native engine has no dropout"
     if train.gradient_checkpointing:
-        return "it does not recompute blocks (gradient_checkpointing)"
+        return "the native engine does not recompute blocks (gradient_checkpointing)"
     if train.compile:
-        return "torch compiles (compile)"
+        return "only torch compiles the model (compile)"
     return unavailable()
 
 
