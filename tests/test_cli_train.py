@@ -267,6 +267,24 @@ def test_a_complete_run_is_not_announced_as_going_on(capsys: pytest.CaptureFixtu
     assert line.startswith("error: runs/a is complete (3 steps)")
 
 
+def test_the_engine_is_said_kept_and_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--engine", "torch") == 0
+    assert "CPU thread(s); steps by torch (as asked)" in capsys.readouterr().err
+    assert json.loads(Path("runs/a/environment.json").read_text("utf-8"))["engine"] == "torch"
+    assert main(["train", "--config", "runs/a", "--out", "runs/b"]) == 0
+    said = capsys.readouterr().err
+    assert "steps by torch (as the run began)" in said
+    assert "not bit-exact" not in said
+    assert weights("runs/b") == weights("runs/a")
+    refused = ["--engine", "native", "--dropout", "0.1"]
+    assert train(*refused, out="runs/c") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "error: engine=native can't train this: the native engine has no dropout"
+    )
+    assert not Path("runs/c").exists()
+
+
 def test_a_repeated_run_keeps_its_sampling_and_its_devices_word(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

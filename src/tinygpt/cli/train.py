@@ -95,8 +95,10 @@ def command(
         lm = load(settings.start, engine="torch", device="cpu", allow_pickle=allow_pickle)
     model_config = _model_config(settings, corpus, lm)
     train_config = _train_config(settings)
-    engine = engine_as_recorded(settings.environment, engine)
+    asked, engine = engine, engine_as_recorded(settings.environment, engine)
     steps_by, why = training_engine(model_config, train_config, where, engine)
+    if engine != asked:
+        why = "as the run began"
 
     def announce() -> None:
         if settings.environment:
