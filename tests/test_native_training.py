@@ -241,6 +241,23 @@ class TestChoice:
         assert training_engine(distilgpt2, self.TRAIN, CPU) == ("torch", "n_embd is above 512")
         assert training_engine(distilgpt2, self.TRAIN, CPU, "native")[0].startswith("native")
 
+    @needs_wide
+    def test_torch_where_a_thread_would_have_no_window(self) -> None:
+        """A few short windows are still quicker on fewer threads than on all of torch's."""
+        two = dataclasses.replace(CPU, threads=2)
+        for device, length, n, engine in (
+            (two, 1024, 1, "torch"),
+            (two, 1024, 2, "native"),
+            (two, 128, 1, "native"),
+            (CPU, 1024, 1, "native"),
+        ):
+            train = TrainConfig(block_size=length, batch_size=n)
+            assert self.choose(device=device, train=train)[0].startswith(engine)
+        minutes = TrainConfig(block_size=1024, minutes=1.0)  # the batch is chosen later
+        assert self.choose(device=two, train=minutes)[0] == "torch"
+        steps = TrainConfig(block_size=1024, max_steps=9)  # 8 windows
+        assert self.choose(device=two, train=steps)[0].startswith("native")
+
     @pytest.mark.parametrize(
         ("changes", "reason"),
         [

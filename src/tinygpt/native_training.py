@@ -21,11 +21,13 @@ from tinygpt.errors import ConfigError, did_you_mean
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
 from tinygpt.native_library import MuonUpdate, Sums, library, shape_of, unavailable
-from tinygpt.run_config import ENGINES, TrainConfig
+from tinygpt.run_config import BATCH_SIZE, ENGINES, TrainConfig
 
 __all__ = ["NativeTrainer", "engine_as_recorded", "training_engine"]
 
-_WIDEST = 512  # n_embd up to which torch's products of whole batches are slower
+# By benchmarks.train_costs: n_embd up to which torch is slower, and windows so long that torch is
+# faster where there are fewer of them than threads, each of which would take one.
+_WIDEST, _LONG = 512, 512
 
 
 class NativeTrainer:
@@ -167,6 +169,9 @@ def training_engine(
         return f"native {library().isa}", "as asked"
     if reason is None and config.n_embd > _WIDEST:
         reason = f"n_embd is above {_WIDEST}"
+    few = (train.batch_size or (1 if train.minutes else BATCH_SIZE)) < device.threads
+    if reason is None and few and train.block_size >= _LONG:
+        reason = "there are fewer windows than CPU threads, and long ones"
     if reason is None and library().isa == "portable":
         reason = "the native engine has no wide vectors on this CPU"
     return ("torch", reason) if reason else (f"native {library().isa}", "the faster one here")
