@@ -49,6 +49,17 @@ def windows(config: ModelConfig, n: int, length: int) -> tuple[torch.Tensor, tor
     return ids[:, :-1], ids[:, 1:]
 
 
+def due(weights, gradients, momenta, *, keep: float, rate: float) -> muon.Matrices:
+    return muon.Matrices(
+        weights=weights.unbind(),
+        gradients=gradients.unbind(),
+        momenta=momenta,
+        momentum=0.9,
+        keep=keep,
+        rate=rate,
+    )
+
+
 @pytest.fixture(params=[isa for isa in ISAS if HERE is None and library().supports(isa)])
 def isa(request, monkeypatch) -> str:
     """Each instruction set that this CPU has."""
@@ -168,7 +179,7 @@ class TestGradients:
             trainer.gradients(*windows(config, 1, 41), scale=1.0, add=False)
         matrices = torch.ones(1, 4, 4)
         with pytest.raises(ValueError, match="closed"):  # what was there before is gone
-            trainer.muon(*[matrices.unbind()] * 2, matrices, momentum=0.9, keep=1.0, rate=1.0)
+            trainer.muon(due(matrices, matrices, matrices, keep=1.0, rate=1.0))
         assert trainer.gradients(x, y, scale=1.0, add=False) > 0
 
 
@@ -182,7 +193,7 @@ def test_muon_is_the_one_in_torch(shape, isa, threads) -> None:
         found = []
         for update in (muon.update, trainer.muon):
             w, m = weights.clone(), momenta.clone()
-            update(w.unbind(), gradients.unbind(), m, momentum=0.9, keep=0.7, rate=0.5)
+            update(due(w, gradients, m, keep=0.7, rate=0.5))
             found.append((w, m))
     (w, m), (own_w, own_m) = found
     assert torch.allclose(own_m, m, rtol=1e-5, atol=1e-6)
@@ -194,7 +205,7 @@ def test_muon_of_a_gradient_of_zeros_only_decays() -> None:
     trainer = NativeTrainer(rough(config_of()))
     trainer.gradients(*windows(config_of(), 2, 9), scale=1.0, add=False)
     zeros = torch.zeros(2, 24, 24)
-    trainer.muon(weights.unbind(), zeros.unbind(), zeros.clone(), momentum=0.9, keep=0.5, rate=1.0)
+    trainer.muon(due(weights, zeros, zeros.clone(), keep=0.5, rate=1.0))
     assert torch.equal(weights, torch.full((2, 24, 24), 0.5))
 
 

@@ -8,13 +8,13 @@ Matrices of one shape are turned as one batch, in float32: torch.optim.Muon take
 bfloat16, which is slow on a CPU that has no instructions for it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Muon", "Update", "orthogonalise", "update"]
+__all__ = ["Matrices", "Muon", "orthogonalise", "update"]
 
 _COEFFICIENTS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
@@ -60,50 +60,37 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     return x if gathered is None else torch.bmm(gathered, x)
 
 
-class Update(Protocol):
-    """What updates matrices of one shape, in place."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Matrices:
+    """Matrices of one shape that are due for an update, which changes them in place."""
 
-    def __call__(
-        self,
-        weights: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        momenta: Tensor,
-        *,
-        momentum: float,
-        keep: float,
-        rate: float,
-    ) -> None:
-        """Update n matrices and their momenta.
-
-        Args:
-            weights, gradients: n tensors of (rows, columns) each, contiguous float32.
-            momenta: (n, rows, columns).
-            momentum: Nesterov's.
-            keep: what weight decay leaves of the weights.
-            rate: learning rate.
-        """
+    weights: Sequence[Tensor]
+    """n tensors of (rows, columns), contiguous float32."""
+    gradients: Sequence[Tensor]
+    """n tensors of (rows, columns)."""
+    momenta: Tensor
+    """(n, rows, columns)."""
+    momentum: float
+    """Nesterov's."""
+    keep: float
+    """What weight decay leaves of the weights."""
+    rate: float
+    """Learning rate."""
 
 
 @torch.no_grad()
-def update(
-    weights: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    momenta: Tensor,
-    *,
-    momentum: float,
-    keep: float,
-    rate: float,
-) -> None:
-    """Do what `Update` asks for, in torch."""
-    ahead = torch.stack(list(gradients))
-    momenta.lerp_(ahead, 1 - momentum)
-    ahead.lerp_(momenta, momentum)
-    if keep != 1:
-        torch._foreach_mul_(list(weights), keep)
+def update(due: Matrices) -> None:
+    """Update weights and momenta, in torch."""
+    ahead = torch.stack(list(due.gradients))
+    due.momenta.lerp_(ahead, 1 - due.momentum)
+    ahead.lerp_(due.momenta, due.momentum)
+    weights = list(due.weights)
+    if due.keep != 1:
+        torch._foreach_mul_(weights, due.keep)
     at_once = max(1, _LARGEST_BATCH // weights[0].numel())
     for begin in range(0, len(weights), at_once):
         turned = orthogonalise(ahead[begin : begin + at_once])
-        torch._foreach_add_(list(weights[begin : begin + at_once]), turned.unbind(), alpha=-rate)
+        torch._foreach_add_(weights[begin : begin + at_once], turned.unbind(), alpha=-due.rate)
 
 
 class Muon:
@@ -123,7 +110,7 @@ class Muon:
         *,
         momentum: float,
         weight_decay: float,
-        update: Update = update,
+        update: Callable[[Matrices], None] = update,
     ) -> None:
         self._momentum, self._weight_decay, self._update = momentum, weight_decay, update
         alike: dict[tuple[int, int], dict[str, nn.Parameter]] = {}
@@ -151,14 +138,15 @@ class Muon:
             # one: Jordan's factor.
             scale = max(1.0, rows / columns) ** 0.5
             gradients = [p.grad for p in parameters if p.grad is not None]
-            self._update(
-                _parts(parameters, shape),
-                _parts(gradients, shape),
-                momenta,
+            due = Matrices(
+                weights=_parts(parameters, shape),
+                gradients=_parts(gradients, shape),
+                momenta=momenta,
                 momentum=self._momentum,
                 keep=1 - rate * self._weight_decay,
                 rate=rate * scale,
             )
+            self._update(due)
 
     def state(self) -> dict[str, Tensor]:
         """Return the state by name, e.g. "momentum.transformer.h.0.mlp.c_fc.weight"."""

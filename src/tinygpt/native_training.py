@@ -20,13 +20,14 @@ from tinygpt.device import Device
 from tinygpt.errors import ConfigError, did_you_mean
 from tinygpt.model import GPT
 from tinygpt.model_config import ModelConfig
+from tinygpt.muon import Matrices
 from tinygpt.native_library import MuonUpdate, Sums, library, shape_of, unavailable
 from tinygpt.run_config import BATCH_SIZE, ENGINES, TrainConfig
 
 __all__ = ["NativeTrainer", "engine_as_recorded", "training_engine"]
 
-# By benchmarks.train_costs: n_embd up to which torch is slower, and windows so long that torch is
-# faster where there are fewer of them than threads, each of which would take one.
+# By benchmarks.train_costs: n_embd from which torch is as fast in less memory, and windows so long
+# that torch is faster where there are fewer of them than threads, each of which would take one.
 _WIDEST, _LONG = 512, 512
 
 
@@ -107,23 +108,14 @@ class NativeTrainer:
         self.grad_norm = math.sqrt(sums.square)
         return float(sums.loss)
 
-    def muon(
-        self,
-        weights: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        momenta: Tensor,
-        *,
-        momentum: float,
-        keep: float,
-        rate: float,
-    ) -> None:
+    def muon(self, due: Matrices) -> None:
         """Update matrices as `muon.update` does, each thread matrices of its own."""
         asked = MuonUpdate(
-            *momenta.shape,
-            *map(_addresses, (gradients, momenta.unbind(), weights)),
-            momentum=momentum,
-            keep=keep,
-            rate=rate,
+            *due.momenta.shape,
+            *map(_addresses, (due.gradients, due.momenta.unbind(), due.weights)),
+            momentum=due.momentum,
+            keep=due.keep,
+            rate=due.rate,
         )
         self._library.call("muon", self._handle, ctypes.byref(asked))
 

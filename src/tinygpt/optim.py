@@ -8,7 +8,7 @@ torch's kernel is called without torch.optim, whose first step imports the compi
 which a small model learns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,7 @@ class Optimizer:
         self,
         model: GPT,
         config: OptimConfig,
-        muon_update: muon.Update = muon.update,
+        muon_update: Callable[[muon.Matrices], None] = muon.update,
     ) -> None:
         rest = dict(model.named_parameters())  # tied weights come once
         matrices: dict[str, nn.Parameter] = {}
