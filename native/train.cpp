@@ -5,7 +5,7 @@
 // (muon.py); the rest of the optimizer stays in Python. Read it top-down: tiles, products, one row
 // after another, the trainer, half a block there and back, attention, Muon, the head.
 //
-// Each thread owns some windows from the ids to the gradients, so that threads meet three times a
+// Each thread owns some windows from the ids to the gradients, so that threads meet a few times a
 // step and not at every operation, what one window needs stays in the caches of one core, and a
 // core that is taken away for a moment holds up little. Every thread sums its windows in order, and
 // the threads' sums are added in order: the bits depend on their number and the instruction set.
