@@ -3,6 +3,7 @@
 # make test-all  every test, slow ones too
 # make torture   the battery of docs/trust.md in full: half an hour at most, a line per test
 # make soak      a server under 100,000 mixed requests (REQUESTS=N: others): does anything grow
+# make golden    what a refactoring must not change, beside the commit before (BASE=COMMIT: another)
 # make fix       let ruff mend format and lint
 # make lock      write requirements-ci.txt anew from constraints.txt (minutes)
 # make check-gguf CORPUS=FILE.txt   GGUF files run in llama.cpp, which is compiled first (minutes)
@@ -20,7 +21,7 @@ HAS_TORCH = $(shell $(BIN)/python -c "import importlib.metadata as m; print('yes
 # In CI the package is installed as users get it, so that a missing file fails there.
 EDITABLE := $(if $(CI),,-e)
 
-.PHONY: demo test test-all torture soak fix check setup setup-dev check-gguf bench-train bench-generate lock readme-table clean
+.PHONY: demo test test-all torture soak golden fix check setup setup-dev check-gguf bench-train bench-generate lock readme-table clean
 
 demo: setup
 	$(BIN)/tinygpt demo
@@ -36,6 +37,9 @@ torture: setup-dev
 
 soak: setup-dev
 	TINYGPT_SOAK=$(or $(REQUESTS),100000) $(BIN)/python -m pytest tests/test_serve_load.py -k v7 -q
+
+golden: setup-dev
+	$(BIN)/python -m tests.golden $(or $(BASE),HEAD~1)
 
 check: setup-dev
 	$(BIN)/ruff format --check
@@ -109,4 +113,4 @@ $(LLAMA)/.setup:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LLAMA) .venv-race-* .race .venv-lock build dist src/*.egg-info src/tinygpt/*.so
+	rm -rf $(VENV) .golden $(LLAMA) .venv-race-* .race .venv-lock build dist src/*.egg-info src/tinygpt/*.so
