@@ -36,7 +36,7 @@ torture: setup-dev
 	TINYGPT_TORTURE=1 $(BIN)/python -m pytest tests/battery -n 2 -q
 
 soak: setup-dev
-	TINYGPT_SOAK=$(or $(REQUESTS),100000) $(BIN)/python -m pytest tests/test_serve_load.py -k v7 -q
+	TINYGPT_SOAK=$(or $(REQUESTS),100000) $(BIN)/python -m pytest tests/serve/test_load.py -k v7 -q
 
 golden: setup-dev
 	$(BIN)/python -m tests.golden $(or $(BASE),HEAD~1)

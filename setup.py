@@ -43,7 +43,7 @@ def libraries() -> list[Extension]:
     sets = {"portable": [], **(X86 if x86 else {})}
     return [
         Extension(
-            f"tinygpt._native_{isa}",
+            f"tinygpt.inference._native_{isa}",
             ["native/decode.cpp", "native/train.cpp"],
             depends=["native/common.h"],
             language="c++",

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import torch
 
-from tinygpt.generate import generate_batch, generate_ids
-from tinygpt.generation_config import GenerationConfig
-from tinygpt.model import GPT
-from tinygpt.model_config import PRESETS
-from tinygpt.torch_session import TorchSession
+from tinygpt.config.generation_config import GenerationConfig
+from tinygpt.config.model_config import PRESETS
+from tinygpt.inference.generate import generate_batch, generate_ids
+from tinygpt.inference.torch_session import TorchSession
+from tinygpt.model.gpt import GPT
 
 PROMPTS = [list(range(1, 9 + 3 * i)) for i in range(8)]  # 8 to 29 ids
 ROUNDS = 5

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 import tinygpt
-from tinygpt import nanogpt
-from tinygpt.bpe import BPETokenizer
-from tinygpt.conversion import convert
-from tinygpt.tokenizer import BYTE_LETTERS, CharTokenizer
+from tinygpt.formats import nanogpt
+from tinygpt.formats.convert import convert
+from tinygpt.tokenizers.bpe import BPETokenizer
+from tinygpt.tokenizers.char_byte import BYTE_LETTERS, CharTokenizer
 
 Logits = Callable[[Tensor], Tensor]
 """(B, T) ids -> (B, T, V) logits of the reference."""

@@ -22,8 +22,8 @@ Generate = Callable[[Ids, int], Ids]
 
 def tinygpt(folder: Path, work: Path, precision: str) -> tuple[Generate, str]:
     from tinygpt import load
-    from tinygpt.generate import generate_batch
-    from tinygpt.generation_config import GenerationConfig
+    from tinygpt.config.generation_config import GenerationConfig
+    from tinygpt.inference.generate import generate_batch
 
     torch = precision == "torch"
     engine = {"engine": "torch"} if torch else {"engine": "native", "precision": precision}

@@ -207,13 +207,13 @@ def _model(shape: str) -> Path:
     """Make the model folder: random weights, large enough that greedy text does not stand still."""
     import torch
 
-    from tinygpt.hf import to_hf
-    from tinygpt.hub import gpt2_vocabulary
-    from tinygpt.model import GPT
-    from tinygpt.model_config import PRESETS
-    from tinygpt.tokenizer import CharTokenizer
-    from tinygpt.tokenizer_file import load_tokenizer
-    from tinygpt.weights import write_safetensors
+    from tinygpt.config.model_config import PRESETS
+    from tinygpt.formats.hub import gpt2_vocabulary
+    from tinygpt.formats.weights import write_safetensors
+    from tinygpt.model.gpt import GPT
+    from tinygpt.model.hf_weights import to_hf
+    from tinygpt.tokenizers.char_byte import CharTokenizer
+    from tinygpt.tokenizers.load import load_tokenizer
 
     folder = WORK / shape
     if (folder / "tokenizer.json").exists():

@@ -45,9 +45,9 @@ def main() -> None:
 
 def _trained(folder: Path, corpus: str) -> list[tuple[str, str, str, list[str]]]:
     """Train TinyGPT for 200 steps with each tokenizer that a run can make."""
-    from tests.hard_texts import HARD
+    from tests.tokenizers.hard_texts import HARD
 
-    from tinygpt.cli import main as tinygpt
+    from tinygpt.cli.main import main as tinygpt
 
     head = Path(corpus).read_text("utf-8")[:100_000]
     pieces = [head[start : start + 500] for start in range(0, len(head), 500)]
@@ -64,12 +64,12 @@ def _trained(folder: Path, corpus: str) -> list[tuple[str, str, str, list[str]]]
 
 def _random(folder: Path) -> list[tuple[str, str, str, list[str]]]:
     """Draw scaled-up weights: distilgpt2's shape, an odd one, and one with long characters."""
-    from tests.hard_texts import HARD
+    from tests.tokenizers.hard_texts import HARD
 
-    from tinygpt.hub import gpt2_vocabulary
-    from tinygpt.model_config import PRESETS, ModelConfig
-    from tinygpt.tokenizer import CharTokenizer
-    from tinygpt.tokenizer_file import load_tokenizer
+    from tinygpt.config.model_config import PRESETS, ModelConfig
+    from tinygpt.formats.hub import gpt2_vocabulary
+    from tinygpt.tokenizers.char_byte import CharTokenizer
+    from tinygpt.tokenizers.load import load_tokenizer
 
     narrow, wide = CharTokenizer.from_text(LETTERS), CharTokenizer.from_text(LETTERS + "äéßЖ€😀")
     odd = ModelConfig(
@@ -92,9 +92,9 @@ def _random(folder: Path) -> list[tuple[str, str, str, list[str]]]:
 def _draw(folder: Path, config, tokenizer) -> None:
     import torch
 
-    from tinygpt.hf import to_hf
-    from tinygpt.model import GPT
-    from tinygpt.weights import write_safetensors
+    from tinygpt.formats.weights import write_safetensors
+    from tinygpt.model.gpt import GPT
+    from tinygpt.model.hf_weights import to_hf
 
     generator = torch.Generator().manual_seed(0)
     model = GPT(config)
@@ -116,10 +116,10 @@ def _with_tinygpt(folder: Path, title: str, start: str, texts: list[str]) -> dic
     import torch
 
     from tinygpt import load
-    from tinygpt.generate import generate_ids
-    from tinygpt.generation_config import GenerationConfig
-    from tinygpt.gguf_file import write_gguf
-    from tinygpt.torch_session import TorchSession
+    from tinygpt.config.generation_config import GenerationConfig
+    from tinygpt.formats.gguf import write_gguf
+    from tinygpt.inference.generate import generate_ids
+    from tinygpt.inference.torch_session import TorchSession
 
     print(title, file=sys.stderr)
     lm = load(folder, device="cpu")

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt.generation_config import GenerationConfig
-from tinygpt.hf import expected_shapes, turned
-from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.native_session import NativeSession
-from tinygpt.packed_model import PRECISIONS, PackedModel, available_cpus, open_packed
-from tinygpt.weights import read_weights, write_safetensors
+from tinygpt.config.generation_config import GenerationConfig
+from tinygpt.config.model_config import PRESETS, ModelConfig
+from tinygpt.formats.weights import read_weights, write_safetensors
+from tinygpt.inference.native_session import NativeSession
+from tinygpt.inference.packed_weights import PRECISIONS, PackedModel, available_cpus, open_packed
+from tinygpt.model.hf_weights import expected_shapes, turned
 
 GREEDY = GenerationConfig(temperature=0.0)
 DRAWN = GenerationConfig(temperature=0.8)

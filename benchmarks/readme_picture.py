@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygpt.escape import visible
-from tinygpt.report.palette import style_rules
-from tinygpt.report.svg import element, shortened, text
+from tinygpt.report.charts.palette import style_rules
+from tinygpt.report.charts.svg import element, shortened, text
 
 WIDTH, LEFT, END, ROW, TOP = 640.0, 226.0, 570.0, 25.0, 52.0
 STYLE = """

@@ -1,4 +1,4 @@
-"""What a refusal costs: every hostile folder of tests/hostile.py through `tinygpt sample`.
+"""What a refusal costs: every hostile folder of tests/security/hostile.py through `tinygpt sample`.
 
     python -m benchmarks.refusals
 
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tinygpt.cli import main as tinygpt
+from tinygpt.cli.main import main as tinygpt
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 QUICK_MS, SHOWN = 30, 5
@@ -30,7 +30,7 @@ def sample(folder: Path) -> tuple[float, int]:
 
 def main(place: Path) -> None:
     """Time every folder and print the summary."""
-    from hostile import FOLDERS, good
+    from tests.security.hostile import FOLDERS, good
 
     sys.modules["transformers"] = None  # type: ignore[assignment]  # as in the tests
     folder = place / "m"

@@ -17,10 +17,10 @@ from unittest import mock
 
 import numpy as np
 
-from tinygpt import manifest
-from tinygpt.account import n_params
-from tinygpt.checkpoint import prune, save
-from tinygpt.model_config import PRESETS
+from tinygpt.config.model_config import PRESETS
+from tinygpt.model.costs import n_params
+from tinygpt.runs import manifest
+from tinygpt.runs.checkpoint import prune, save
 
 N_SAVES = 3
 """Of a run of one minute: at its start, at most once on the way, and at its end."""

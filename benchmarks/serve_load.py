@@ -15,14 +15,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from tinygpt.generation_config import GenerationConfig
-from tinygpt.language_model import LanguageModel
-from tinygpt.model_config import PRESETS
-from tinygpt.opening import untrained
-from tinygpt.padding import PaddedTokenizer
-from tinygpt.serve.batching import Batcher
-from tinygpt.serve.jobs import Job, Piece, Refused
-from tinygpt.tokenizer import ByteTokenizer
+from tinygpt.config.generation_config import GenerationConfig
+from tinygpt.config.model_config import PRESETS
+from tinygpt.inference.language_model import LanguageModel
+from tinygpt.inference.load import untrained
+from tinygpt.serve.batching.batcher import Batcher
+from tinygpt.serve.batching.jobs import Job, Piece, Refused
+from tinygpt.tokenizers.char_byte import ByteTokenizer
+from tinygpt.tokenizers.padding import PaddedTokenizer
 
 ROUNDS, STREAMS = 5, 8
 N_PROMPT, N_NEW = 32, 64

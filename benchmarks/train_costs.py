@@ -17,11 +17,11 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.train_steps import ours
-from tinygpt.account import n_params
-from tinygpt.device import pick_device, without_denormals
-from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.native_training import training_engine
-from tinygpt.run_config import OptimConfig, TrainConfig
+from tinygpt.config.model_config import PRESETS, ModelConfig
+from tinygpt.config.train_config import OptimConfig, TrainConfig
+from tinygpt.inference.device import pick_device, without_denormals
+from tinygpt.model.costs import n_params
+from tinygpt.training.native_step import training_engine
 
 AXES: dict[str, list[int]] = {
     "TinyGPT, 8 windows of": [128],

@@ -25,8 +25,8 @@ def one(minutes: float, corpus: str, began_s: float) -> None:
     began_torch_s = time.perf_counter()
     importlib.import_module("torch")
     took["import torch"] = time.perf_counter() - began_torch_s
-    from tinygpt import learner, loop
-    from tinygpt.cli import main
+    from tinygpt.cli.main import main
+    from tinygpt.training import learner, loop
 
     def timed(owner: Any, name: str, label: str) -> None:
         function: Callable[..., Any] = getattr(owner, name)

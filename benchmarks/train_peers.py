@@ -24,14 +24,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tinygpt.corpora import load_corpus
-from tinygpt.data import evaluation_windows, prepare
-from tinygpt.hf import from_hf
-from tinygpt.learner import new_model, trainable
-from tinygpt.model import GPT
-from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.nats import n_windows, val_loss
-from tinygpt.tokenizer import CharTokenizer
+from tinygpt.config.model_config import PRESETS, ModelConfig
+from tinygpt.data.batches import evaluation_windows, prepare
+from tinygpt.data.corpora import load_corpus
+from tinygpt.model.gpt import GPT
+from tinygpt.model.hf_weights import from_hf
+from tinygpt.tokenizers.char_byte import CharTokenizer
+from tinygpt.training.learner import new_model, trainable
+from tinygpt.training.val_loss import n_windows, val_loss
 
 N_EVALS, EVAL_TOKENS, BATCH, STEPS = 8, 8192, 12, 2000
 STARTED_S = float(os.environ.get("RACE_STARTED_S", time.time()))

@@ -5,8 +5,8 @@ from typing import Any
 
 from benchmarks.readme_picture import STYLE
 from tinygpt.escape import visible
-from tinygpt.report.palette import style_rules
-from tinygpt.report.svg import element, line, text
+from tinygpt.report.charts.palette import style_rules
+from tinygpt.report.charts.svg import element, line, text
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760.0, 400.0, 56.0, 532.0, 56.0, 350.0
 LOW, HIGH = 1.5, 2.7

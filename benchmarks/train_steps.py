@@ -27,13 +27,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tinygpt.device import pick_device, without_denormals
-from tinygpt.learner import Learner, new_model
-from tinygpt.model import GPT
-from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.muon import Muon
-from tinygpt.native_training import NativeTrainer
-from tinygpt.run_config import BATCH_SIZE, OptimConfig, TrainConfig
+from tinygpt.config.model_config import PRESETS, ModelConfig
+from tinygpt.config.train_config import BATCH_SIZE, OptimConfig, TrainConfig
+from tinygpt.inference.device import pick_device, without_denormals
+from tinygpt.model.gpt import GPT
+from tinygpt.training.learner import Learner, new_model
+from tinygpt.training.muon import Muon
+from tinygpt.training.native_step import NativeTrainer
 
 ADAMW = OptimConfig(optimizer="adamw")
 Steps = Callable[[int], float]

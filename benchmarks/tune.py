@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tinygpt import ModelConfig, OptimConfig, TrainConfig, train
-from tinygpt.corpora import Corpus, load_corpus
-from tinygpt.events import Evaluated
-from tinygpt.model_config import PRESETS
-from tinygpt.run_config import BATCH_SIZE
-from tinygpt.tokenizer import CharTokenizer
+from tinygpt.config.model_config import PRESETS
+from tinygpt.config.train_config import BATCH_SIZE
+from tinygpt.data.corpora import Corpus, load_corpus
+from tinygpt.runs.events import Evaluated
+from tinygpt.tokenizers.char_byte import CharTokenizer
 
 Settings = dict[str, float | str | bool]
 ADAMW: Settings = {"optimizer": "adamw"}

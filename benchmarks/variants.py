@@ -4,7 +4,7 @@
 
 Each variant is a small model with wide random weights (at GPT-2's own 0.02 the wrong GELU passes),
 written by transformers or by hand, and opened by `tinygpt.load` (of nanoGPT and minGPT:
-foreign.py). The tests run the same list (tests/test_variants.py).
+foreign.py). The tests run the same list (tests/formats/test_variants.py).
 """
 
 import json
@@ -30,10 +30,10 @@ from benchmarks.foreign import (
     from_unsorted_nanogpt,
     wide,
 )
-from tinygpt.bpe import BPETokenizer
-from tinygpt.conversion import convert
-from tinygpt.model_config import ACTIVATIONS
-from tinygpt.tokenizer import BYTE_LETTERS
+from tinygpt.config.model_config import ACTIVATIONS
+from tinygpt.formats.convert import convert
+from tinygpt.tokenizers.bpe import BPETokenizer
+from tinygpt.tokenizers.char_byte import BYTE_LETTERS
 
 TOKENIZER = BPETokenizer(
     {letter: i for i, letter in enumerate(BYTE_LETTERS)} | {"ab": 256},

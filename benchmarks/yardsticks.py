@@ -11,13 +11,13 @@ import time
 
 import numpy as np
 
-from tinygpt.baselines import TRAINING_BYTES, measure_yardsticks
-from tinygpt.corpora import load_corpus
-from tinygpt.data import training_characters
-from tinygpt.memorisation import find_overlap
-from tinygpt.ngram import choose_order, ngram_nats
-from tinygpt.significance import cut_into_blocks, paired_differences
-from tinygpt.texts import HELD_OUT_PREFIX_BYTES, first_bytes
+from tinygpt.data.batches import training_characters
+from tinygpt.data.corpora import load_corpus
+from tinygpt.evaluation.baselines import TRAINING_BYTES, measure_yardsticks
+from tinygpt.evaluation.bootstrap import cut_into_blocks, paired_differences
+from tinygpt.evaluation.eval_texts import HELD_OUT_PREFIX_BYTES, first_bytes
+from tinygpt.evaluation.ngram import choose_order, ngram_nats
+from tinygpt.evaluation.overlap import find_overlap
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 // What both native programs need: refusals, vectors, arithmetic, memory, threads, and a model's shape.
 //
 // decode.cpp and train.cpp are compiled once per instruction set (setup.py), each time into one
-// library, and Python loads the best one that the CPU runs (native_library.py).
+// library, and Python loads the best one that the CPU runs (inference/native_library.py).
 
 #pragma once
 

@@ -1,6 +1,6 @@
 // The native CPU decode engine: a GPT-2 from packed weights, one session of sequences at a time.
 //
-// What it computes is model.py; how it draws is sampling.py. Read it top-down: the packed file,
+// What it computes is model/gpt.py; how it draws is inference/sampling.py. Read it top-down: the packed file,
 // matrices, attention, a session, drawing, and the C functions at the end, which check everything.
 //
 // Every sum is made by one thread in one order that depends neither on the number of threads nor
@@ -14,7 +14,7 @@
 
 namespace {
 
-constexpr int32_t LAYOUT = 3;  // of the packed file; packed_model.py has the same number
+constexpr int32_t LAYOUT = 3;  // of the packed file; inference/packed_weights.py has the same number
 
 // -------------------------------------------------------------------------------------- arithmetic
 
@@ -979,7 +979,7 @@ struct Draws {
   int64_t *ids, *n_ids;
 };
 
-// sampling.py's next_id, step by step, with room for V numbers.
+// inference/sampling.py's next_id, step by step, with room for V numbers.
 class Sampler {
  public:
   void reserve(int64_t v) {

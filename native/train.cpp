@@ -1,8 +1,8 @@
 // The native CPU training step: loss and gradients of a GPT-2, on whole windows of float32.
 //
-// Compiled and loaded with decode.cpp (setup.py, native_library.py). What it computes is model.py's
+// Compiled and loaded with decode.cpp (setup.py, inference/native_library.py). What it computes is model/gpt.py's
 // forward pass, the summed cross-entropy and what backpropagation makes of them, and Muon's update
-// (muon.py); the rest of the optimizer stays in Python. Read it top-down: tiles, products, one row
+// (training/muon.py); the rest of the optimizer stays in Python. Read it top-down: tiles, products, one row
 // after another, the trainer, half a block there and back, attention, Muon, the head.
 //
 // Each thread owns some windows from the ids to the gradients, so that threads meet a few times a
@@ -364,7 +364,7 @@ void normalise_back(const Rows& x, int64_t rows, int64_t n, const Moments* momen
 
 // ------------------------------------------------------------------------------------- the trainer
 
-// As in muon.py.
+// As in training/muon.py.
 struct Polynomial {
   float a, b, c;
 };
@@ -491,7 +491,7 @@ class Trainer {
     return sums;
   }
 
-  // Update n matrices (rows, columns) by Muon; muon.py says how. What is iterated on is the smaller
+  // Update n matrices (rows, columns) by Muon; training/muon.py says how. What is iterated on is the smaller
   // of the two products of a matrix with itself.
   void muon(const Muon& update) {
     const int64_t rows = update.rows, columns = update.columns, small = std::min(rows, columns);

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tinygpt.model_config import ModelConfig
+from tinygpt.config.model_config import ModelConfig
 
 if TYPE_CHECKING:  # fixtures import what they need, so that tests without torch start fast
     import torch
     from transformers import GPT2LMHeadModel
 
-    from tinygpt.bpe import BPETokenizer
-    from tinygpt.engine import Engine
-    from tinygpt.model import GPT
-    from tinygpt.tokenizer import CharTokenizer
+    from tinygpt.inference.engine import Engine
+    from tinygpt.model.gpt import GPT
+    from tinygpt.tokenizers.bpe import BPETokenizer
+    from tinygpt.tokenizers.char_byte import CharTokenizer
 
 # Workers of pytest-xdist share the cores: more threads than cores make small models crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -71,7 +71,7 @@ def _scale_up(module: "torch.nn.Module", config: ModelConfig, seed: int) -> None
 @pytest.fixture(scope="session")
 def make_gpt() -> Callable[..., "GPT"]:
     """make_gpt(config, seed=0): a GPT with scaled-up random weights, in eval mode."""
-    from tinygpt.model import GPT
+    from tinygpt.model.gpt import GPT
 
     def make(config: ModelConfig, seed: int = 0) -> "GPT":
         model = GPT(config)
@@ -100,8 +100,8 @@ def open_gpt() -> Callable[..., "GPT"]:
     """open_gpt(config, tensors): a GPT on the tensors of a HF checkpoint (arrays or torch)."""
     import torch
 
-    from tinygpt.hf import from_hf
-    from tinygpt.model import GPT
+    from tinygpt.model.gpt import GPT
+    from tinygpt.model.hf_weights import from_hf
 
     def build(config: ModelConfig, tensors: Mapping[str, Any]) -> "GPT":
         with torch.device("meta"):
@@ -118,8 +118,8 @@ def open_gpt() -> Callable[..., "GPT"]:
 @pytest.fixture(scope="session")
 def torch_engine() -> Callable[["GPT"], "Engine"]:
     """torch_engine(gpt): the Engine that runs a GPT which was made in memory."""
-    from tinygpt.engine import Engine
-    from tinygpt.hf import to_hf
+    from tinygpt.inference.engine import Engine
+    from tinygpt.model.hf_weights import to_hf
 
     def wrap(gpt: "GPT") -> "Engine":
         weights = {name: t.numpy() for name, t in to_hf(gpt.state_dict(), gpt.config).items()}
@@ -143,7 +143,7 @@ def hf_gpt2(
 @pytest.fixture
 def char_tokenizer() -> "CharTokenizer":
     """50 characters, as many as tiny_config has ids."""
-    from tinygpt.tokenizer import CharTokenizer
+    from tinygpt.tokenizers.char_byte import CharTokenizer
 
     return CharTokenizer.from_text("\n !" + string.ascii_letters[:47])
 
@@ -151,7 +151,7 @@ def char_tokenizer() -> "CharTokenizer":
 @pytest.fixture(scope="session")
 def byte_bpe() -> Callable[..., "BPETokenizer"]:
     """byte_bpe(merges): GPT-2's byte-level BPE with few merges, and `<|endoftext|>`."""
-    from tinygpt.bpe import BPETokenizer
+    from tinygpt.tokenizers.bpe import BPETokenizer
 
     def make(merges: list[tuple[str, str]]) -> "BPETokenizer":
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -171,9 +171,9 @@ def model_folder(
     tmp_path: Path, tiny_config: ModelConfig, tiny_model: "GPT", char_tokenizer: "CharTokenizer"
 ) -> Path:
     """A folder with tiny_model, char_tokenizer and both configs, as transformers opens it."""
-    from tinygpt.generation_config import GenerationConfig
-    from tinygpt.hf import to_hf
-    from tinygpt.weights import write_safetensors
+    from tinygpt.config.generation_config import GenerationConfig
+    from tinygpt.formats.weights import write_safetensors
+    from tinygpt.model.hf_weights import to_hf
 
     folder = tmp_path / "tiny"
     folder.mkdir()
@@ -196,7 +196,7 @@ def foreign_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     `llama` has grouped heads and a tokenizer like SentencePiece's: a space before the first word,
     bytes for what it lacks, <s> before a text. `gpt_neox` has byte-level BPE and nothing in front.
     """
-    from tests.foreign import write_foreign
+    from tests.inference.transformers_backend.foreign import write_foreign
 
     root, made = tmp_path_factory.mktemp("foreign"), dict[str, Path]()
 

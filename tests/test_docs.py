@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygpt.cli import VERBS, main
+from tinygpt.cli.main import VERBS, main
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,7 +55,7 @@ def test_readme_commands_run(desk, capsys) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in DOCUMENTS if p.name != "serving.md"],  # which asks a server: test_serve_openai.py
+    [p for p in DOCUMENTS if p.name != "serving.md"],  # which asks a server: serve/test_openai.py
     ids=lambda p: p.name,
 )
 def test_python_blocks_run(path, desk, capsys) -> None:
@@ -68,7 +68,7 @@ def test_documents_name_verbs_and_files_that_exist(path) -> None:
     text = path.read_text("utf-8")
     for verb in re.findall(r"`tinygpt ([a-z]+)", text):
         assert verb in VERBS, verb
-    for name in re.findall(r"`((?:[a-z_]+/)?[a-z_]+\.py)`", text):
+    for name in re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", text):
         places = [ROOT / "src" / "tinygpt", ROOT, ROOT / "tests"]
         assert any((place / name).exists() for place in places), name
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
@@ -85,7 +85,10 @@ def test_make_targets_in_the_documents_exist() -> None:
 def test_readme_shows_the_tree_and_the_table() -> None:
     page = (ROOT / "README.md").read_text("utf-8")
     tree = page.partition("<!-- tree -->")[2].partition("<!-- /tree -->")[0]
-    modules = {p.name for p in (ROOT / "src" / "tinygpt").glob("*.py")} - {"__main__.py"}
+    package = ROOT / "src" / "tinygpt"
+    wings = sorted(path.parent.name for path in package.glob("*/__init__.py"))
+    assert sorted(re.findall(r"^  ([a-z]+)/ ", tree, re.M)) == wings  # one line each
+    modules = {p.name for p in package.glob("*.py")} - {"__main__.py", "__init__.py"}
     assert modules <= set(re.findall(r"[a-z_]+\.py", tree))
     table = page.partition("<!-- table -->")[2].partition("<!-- /table -->")[0]
     assert "81,912,576" in table

@@ -20,7 +20,7 @@ import pytest
 from starlette.routing import Route
 
 import tinygpt
-from tinygpt.cli import VERBS, main
+from tinygpt.cli.main import VERBS, main
 
 HERE = Path(__file__).parent
 FROZEN = HERE / "frozen.json"
@@ -56,7 +56,7 @@ OPEN = {
 
 def flags() -> dict[str, list[str]]:
     """Return the options and arguments of every verb, and of its verbs."""
-    from tinygpt.cli import _group
+    from tinygpt.cli.main import _group
 
     found: dict[str, list[str]] = {}
     context = click.Context(_group)
@@ -117,7 +117,7 @@ def routes() -> list[str]:
     """Return the server's routes with their methods."""
     from tinygpt.serve import ServeConfig
     from tinygpt.serve.app import create_app
-    from tinygpt.serve.page_api import router
+    from tinygpt.serve.playground.api import router
 
     config = ServeConfig()
     served = [*create_app([], config).routes, *router([], config).routes]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tinygpt.cli import main
+from tinygpt.cli.main import main
 
 VERSIONS = sorted((Path(__file__).parent / "versions").iterdir())
 N_SCORED = 1000

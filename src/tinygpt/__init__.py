@@ -11,8 +11,13 @@ command line answers `--help` without torch.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tinygpt.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from tinygpt.comparison import compare
+    from tinygpt.comparison.compare import compare
+    from tinygpt.config.generation_config import GenerationConfig
+    from tinygpt.config.model_config import ModelConfig
+    from tinygpt.config.train_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
     from tinygpt.errors import (
         CheckpointError,
         ConfigError,
@@ -22,15 +27,10 @@ if TYPE_CHECKING:
         TinyGPTError,
         TokenizerError,
     )
-    from tinygpt.events import Evaluated, Saved, Step
-    from tinygpt.generation_config import GenerationConfig
-    from tinygpt.model_config import ModelConfig
-    from tinygpt.opening import load
-    from tinygpt.resuming import resume
-    from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
-    from tinygpt.training import train
-
-__version__ = "0.1.0"
+    from tinygpt.inference.load import load
+    from tinygpt.runs.events import Evaluated, Saved, Step
+    from tinygpt.training.resume import resume
+    from tinygpt.training.train import train
 
 __all__ = [
     "CheckpointError",
@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "comparison": ("compare",),
+    "comparison.compare": ("compare",),
     "errors": (
         "CheckpointError",
         "ConfigError",
@@ -66,18 +66,18 @@ _HOMES = {
         "TinyGPTError",
         "TokenizerError",
     ),
-    "generation_config": ("GenerationConfig",),
-    "model_config": ("ModelConfig",),
-    "run_config": (
+    "config.generation_config": ("GenerationConfig",),
+    "config.model_config": ("ModelConfig",),
+    "config.train_config": (
         "CorpusConfig",
         "OptimConfig",
         "TokenizerConfig",
         "TrainConfig",
     ),
-    "events": ("Evaluated", "Saved", "Step"),
-    "opening": ("load",),
-    "resuming": ("resume",),
-    "training": ("train",),
+    "runs.events": ("Evaluated", "Saved", "Step"),
+    "inference.load": ("load",),
+    "training.resume": ("resume",),
+    "training.train": ("train",),
 }
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import Forks
-from micro_run import MICRO, WORDS
+from tests.battery.forked import Forks
+from tests.battery.micro_run import MICRO, WORDS
 
 TORTURE = "TINYGPT_TORTURE"
 """Set by `make torture`: full sizes, and a battery that misses a test fails."""

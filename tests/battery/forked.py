@@ -23,10 +23,10 @@ PRELOADED = [
     "torch",
     "torch.utils.serialization",
     "tinygpt.cli.follow",
-    "tinygpt.cli.resume",
-    "tinygpt.cli.train",
-    "tinygpt.resuming",
-    "tinygpt.training",
+    "tinygpt.cli.commands.resume",
+    "tinygpt.cli.commands.train",
+    "tinygpt.training.resume",
+    "tinygpt.training.train",
 ]
 PATIENCE_S = 120.0
 """A process that takes longer has hung, and the test fails."""
@@ -150,7 +150,7 @@ def _run(
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     if as_user:
         _drop_capabilities()
-    from tinygpt import cli
+    from tinygpt.cli import main as cli
 
     signal.signal(signal.SIGTERM, cli._terminated)  # what `main` does in a process of its own
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked import Forks
-from micro_run import weights
+from tests.battery.forked import Forks
+from tests.battery.micro_run import weights
 
-from tinygpt.checkpoint import load, load_newest
 from tinygpt.errors import CheckpointError
+from tinygpt.runs.checkpoint import load, load_newest
 
 FILES = ["MANIFEST.json", "model.safetensors", "optimizer.safetensors", "state.json"]
 NEWEST, BEFORE = "step-00000010", "step-00000005"

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked import Forks
-from micro_run import computed, weights
+from tests.battery.forked import Forks
+from tests.battery.micro_run import computed, weights
 
 
 @pytest.mark.battery("T5")

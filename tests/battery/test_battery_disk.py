@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked import Forks
-from micro_run import weights
+from tests.battery.forked import Forks
+from tests.battery.micro_run import weights
 
-from tinygpt.checkpoint import load_newest
+from tinygpt.runs.checkpoint import load_newest
 
 Micro = Callable[..., list[str]]
 LONG = ("--max-steps", "280", "--save-every", "50", "--n-evals", "1", "--quiet")

@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from micro_run import MICRO, WORDS, computed
+from tests.battery.micro_run import MICRO, WORDS, computed
 
-from tinygpt.checkpoint import load, load_newest
-from tinygpt.cli import main
-from tinygpt.corpora import load_corpus
-from tinygpt.data import batch
+from tinygpt.cli.main import main
+from tinygpt.config.model_config import ModelConfig
+from tinygpt.data.batches import batch
+from tinygpt.data.corpora import load_corpus
 from tinygpt.errors import CheckpointError
-from tinygpt.learner import Learner
-from tinygpt.manifest import FORMAT_VERSION, MANIFEST
-from tinygpt.model import GPT
-from tinygpt.model_config import ModelConfig
-from tinygpt.tokenizer_file import load_tokenizer
-from tinygpt.weights import read_safetensors
+from tinygpt.formats.weights import read_safetensors
+from tinygpt.model.gpt import GPT
+from tinygpt.runs.checkpoint import load, load_newest
+from tinygpt.runs.manifest import FORMAT_VERSION, MANIFEST
+from tinygpt.tokenizers.load import load_tokenizer
+from tinygpt.training.learner import Learner
 
 Figure = Callable[[str], None]
 Micro = Callable[..., list[str]]
@@ -227,7 +227,7 @@ def refused(
 
 MEASURED = """
 import resource, sys
-from tinygpt.cli import main
+from tinygpt.cli.main import main
 code = main(sys.argv[1:])
 print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked import Forks
-from micro_run import computed, weights
+from tests.battery.forked import Forks
+from tests.battery.micro_run import computed, weights
 
 import tinygpt
-from tinygpt import cli, durable
-from tinygpt.checkpoint import KEEP
+from tinygpt.cli.main import main
+from tinygpt.runs.checkpoint import KEEP
+from tinygpt.storage import files
 
 Micro = Callable[..., list[str]]
 Figure = Callable[[str], None]
@@ -60,9 +61,9 @@ def duration_s(forks: Forks, micro: Micro, tmp_path: Path) -> float:
 def test_every_crash_point(
     forks: Forks, micro: Micro, tmp_path: Path, monkeypatch, figure: Figure, size: Size
 ) -> None:
-    monkeypatch.setattr(durable, "_passed", passed := Counter())
+    monkeypatch.setattr(files, "_passed", passed := Counter())
     monkeypatch.setenv("TINYGPT_CRASH_AT", "nowhere")
-    assert cli.main(micro(tmp_path / "whole", *SHORT, "--quiet")) == 0
+    assert main(micro(tmp_path / "whole", *SHORT, "--quiet")) == 0
     monkeypatch.delenv("TINYGPT_CRASH_AT")
     assert sorted(passed) == POINTS
     at = {f"{name} {n}" for name in POINTS for n in range(1, passed[name] + 1)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygpt.checkpoint import save
+from tinygpt.runs.checkpoint import save
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json")
 

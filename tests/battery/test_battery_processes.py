@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked import Fork, Forks
-from micro_run import computed, weights
+from tests.battery.forked import Fork, Forks
+from tests.battery.micro_run import computed, weights
 
-from tinygpt.checkpoint import load_newest
+from tinygpt.runs.checkpoint import load_newest
 
 Micro = Callable[..., list[str]]
 Figure = Callable[[str], None]

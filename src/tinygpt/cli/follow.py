@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from tinygpt.cli import console
 from tinygpt.cli.progress import duration, progress_for_training, working
 from tinygpt.cli.signals import Stop, stoppable
-from tinygpt.events import Evaluated, Event, Resumed, Saved
-from tinygpt.text_files import Progress
+from tinygpt.data.text_files import Progress
+from tinygpt.runs.events import Evaluated, Event, Resumed, Saved
 
 __all__ = ["Followed", "follow"]
 

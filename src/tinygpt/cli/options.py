@@ -14,9 +14,9 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from tinygpt.model_config import ACTIVATIONS, PRESETS
-from tinygpt.run_config import TOKENIZERS
-from tinygpt.settings import field_docs
+from tinygpt.config.model_config import ACTIVATIONS, PRESETS
+from tinygpt.config.schema import field_docs
+from tinygpt.config.train_config import TOKENIZERS
 
 __all__ = ["MODEL", "PLACE", "TEXTS", "Flags", "Place", "Verb", "add", "flag_name"]
 

@@ -18,10 +18,10 @@ from rich.progress import (
 )
 
 from tinygpt.cli import console
-from tinygpt.events import Evaluated, Sampled, Step
+from tinygpt.runs.events import Evaluated, Sampled, Step
 
 if TYPE_CHECKING:
-    from tinygpt.ladder import At
+    from tinygpt.ladder.climb import At
 
 __all__ = ["climbing", "duration", "progress_for_training", "working"]
 

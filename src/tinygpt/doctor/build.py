@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tinygpt.config.model_config import PRESETS, ModelConfig
+from tinygpt.config.schema import to_dict
 from tinygpt.doctor.fields import Computed, default_window, named
 from tinygpt.doctor.keys import CLASSES
 from tinygpt.errors import ConfigError
-from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.settings import to_dict
 
 __all__ = ["FROM_THE_TOKENIZER", "NO_SIZES", "build", "refusal"]
 

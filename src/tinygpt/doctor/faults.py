@@ -5,6 +5,7 @@ The config classes refuse impossible values themselves; here is what no single c
 
 from collections.abc import Iterator, Mapping
 
+from tinygpt.config.model_config import PRESETS, stray_keys
 from tinygpt.doctor.build import NO_SIZES
 from tinygpt.doctor.fields import (
     GPT2_VOCABULARY,
@@ -16,7 +17,6 @@ from tinygpt.doctor.fields import (
 )
 from tinygpt.doctor.keys import look_up
 from tinygpt.doctor.split import split_config
-from tinygpt.model_config import PRESETS, stray_keys
 
 __all__ = ["contradictions", "is_hf_config"]
 

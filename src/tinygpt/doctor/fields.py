@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tinygpt.config.schema import field_docs
+from tinygpt.config.train_config import TrainConfig
 from tinygpt.doctor.keys import KeyInfo, known_name, look_up
 from tinygpt.errors import ConfigError
-from tinygpt.run_config import TrainConfig
-from tinygpt.settings import field_docs
 
 __all__ = [
     "GPT2_VOCABULARY",

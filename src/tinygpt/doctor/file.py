@@ -17,11 +17,10 @@ from typing import Any
 
 from tinygpt.doctor.fields import Computed
 from tinygpt.doctor.python import read_python
-from tinygpt.doctor.vocabulary import n_ids_beside
 from tinygpt.doctor.yaml import read_yaml
 from tinygpt.errors import ConfigError, MachineError
 
-__all__ = ["ConfigFile", "parse_config", "read_config_file"]
+__all__ = ["ConfigFile", "n_ids_beside", "parse_config", "read_config_file"]
 
 MAX_BYTES, MAX_DEPTH, MAX_KEYS = 1_000_000, 20, 500
 """A config beyond any of these is refused."""
@@ -31,6 +30,9 @@ MAX_CHARACTERS = 100_000
 
 MAX_DOTS = 200
 """A TOML key of more parts is refused: tomllib's time grows with their square and worse."""
+
+MAX_TOKENIZER_BYTES = 32_000_000
+"""A tokenizer file beyond that is not counted."""
 
 _FENCE = re.compile(r"^ {0,3}```[ \t]*([\w.+-]*)[^\n]*\n(.*?)^ {0,3}```", re.M | re.S)
 _LANGUAGES = {
@@ -227,3 +229,33 @@ def _unique(pairs: list[tuple[str, Any]], text: str) -> dict[str, Any]:
     found = re.finditer(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:", text)
     lines = [str(text.count("\n", 0, match.start()) + 1) for match in islice(found, 3)]
     raise ValueError(f'the key "{key}" stands twice (lines {", ".join(lines)}); keep one')
+
+
+def n_ids_beside(folder: Path) -> int | None:
+    """Count the ids of a folder's tokenizer, 0 to the highest; None if there is none to count.
+
+    A tokenizer.json goes before a vocab.json; one that can't be counted is passed over.
+    """
+    for name in ("tokenizer.json", "vocab.json"):
+        path = folder / name
+        try:
+            if path.stat().st_size <= MAX_TOKENIZER_BYTES:
+                data = json.loads(path.read_bytes())
+                return 1 + max(_ids(data if name == "vocab.json" else data["model"]["vocab"], data))
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            ArithmeticError,
+            AttributeError,
+            RecursionError,
+        ):
+            continue
+    return None
+
+
+def _ids(vocab: Any, data: Any) -> list[int]:
+    added = [int(token["id"]) for token in data.get("added_tokens", ())]
+    own = range(len(vocab)) if isinstance(vocab, list) else map(int, vocab.values())
+    return [*own, *added]

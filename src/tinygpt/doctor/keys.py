@@ -1,17 +1,17 @@
 """The keys that configs of GPTs carry: what each one is, HF's name for it, and where we keep it.
 
 The names of nanoGPT, minGPT, HF, the textbooks and our own stand in table.py; a key of ours
-takes its meaning from the docstring under its field. doctor.py does the thinking.
+takes its meaning from the docstring under its field. diagnose.py does the thinking.
 """
 
 import functools
 from dataclasses import dataclass, fields, replace
 
+from tinygpt.config.generation_config import GenerationConfig
+from tinygpt.config.model_config import ModelConfig
+from tinygpt.config.schema import field_docs
+from tinygpt.config.train_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.doctor.table import TABLE
-from tinygpt.generation_config import GenerationConfig
-from tinygpt.model_config import ModelConfig
-from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
-from tinygpt.settings import field_docs
 
 __all__ = ["CLASSES", "LABELS", "KeyInfo", "known_keys", "known_name", "look_up"]
 

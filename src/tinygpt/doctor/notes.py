@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from tinygpt.config.model_config import PRESETS, stray_keys
 from tinygpt.doctor.faults import is_hf_config
 from tinygpt.doctor.fields import (
     GPT2_VOCABULARY,
@@ -17,7 +18,6 @@ from tinygpt.doctor.fields import (
 )
 from tinygpt.doctor.keys import known_keys, look_up
 from tinygpt.errors import did_you_mean
-from tinygpt.model_config import PRESETS, stray_keys
 
 __all__ = ["nearest", "notes"]
 

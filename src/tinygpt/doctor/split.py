@@ -1,8 +1,8 @@
 """A flat mixed config taken apart into our config classes.
 
-What is wrong with it is said by doctor.py. Nothing is guessed: two keys that contradict each other,
-an impossible or a computed value leave their file unwritten, and every key that goes nowhere is
-kept apart. Without a vocab_size, which follows from the text, the architecture and the training
+What is wrong with it is said by diagnose.py. Nothing is guessed: two keys that contradict each
+other, an impossible or a computed value leave their file unwritten, and every key that goes nowhere
+is kept apart. Without a vocab_size, which follows from the text, the architecture and the training
 settings are one run.toml, from which `tinygpt train` makes both files.
 """
 
@@ -10,19 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tinygpt.config.generation_config import GenerationConfig
+from tinygpt.config.model_config import PRESETS, ModelConfig
+from tinygpt.config.schema import to_dict
+from tinygpt.config.train_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.doctor.build import FROM_THE_TOKENIZER, build, refusal
-from tinygpt.doctor.fields import (
-    Computed,
-    foreign_model_type,
-    placed,
-    plain,
-    settings_of,
-)
+from tinygpt.doctor.fields import Computed, foreign_model_type, placed, plain, settings_of
 from tinygpt.doctor.keys import known_name
-from tinygpt.generation_config import GenerationConfig
-from tinygpt.model_config import PRESETS, ModelConfig
-from tinygpt.run_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
-from tinygpt.settings import to_dict
 
 __all__ = ["RUN_FILE", "Split", "split_config"]
 

@@ -1,20 +1,20 @@
 """Draws results: a Comparison, a Ladder or a Lens for the terminal, as a file, for notebooks.
 
-Measures nothing. What draws is imported when it is first used: it knows what it draws, and that
-knows torch, which whoever only wants the style sheet should not wait for.
+In: results, which are plain data. Out: texts and pages; nothing is measured here. What draws is
+imported when it is first used: it knows what it draws, and that knows torch, which whoever only
+wants the style sheet should not wait for. Open comparison/rows.py first; charts/ is what all share.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinygpt.report.html import comparison_page
-    from tinygpt.report.ladder_html import ladder_page
-    from tinygpt.report.lens_html import lens_fragment, lens_page
-    from tinygpt.report.lens_terminal import LensPicture
-    from tinygpt.report.markdown import comparison_markdown
-    from tinygpt.report.notebook import comparison_fragment
-    from tinygpt.report.terminal import comparison_renderable
+    from tinygpt.report.comparison.html import comparison_fragment, comparison_page
+    from tinygpt.report.comparison.markdown import comparison_markdown
+    from tinygpt.report.comparison.terminal import comparison_renderable
+    from tinygpt.report.ladder.html import ladder_page
+    from tinygpt.report.lens.html import lens_fragment, lens_page
+    from tinygpt.report.lens.terminal import LensPicture
 
 __all__ = [
     "LensPicture",
@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LensPicture": "lens_terminal",
-    "comparison_fragment": "notebook",
-    "comparison_markdown": "markdown",
-    "comparison_page": "html",
-    "comparison_renderable": "terminal",
-    "ladder_page": "ladder_html",
-    "lens_fragment": "lens_html",
-    "lens_page": "lens_html",
+    "LensPicture": "lens.terminal",
+    "comparison_fragment": "comparison.html",
+    "comparison_markdown": "comparison.markdown",
+    "comparison_page": "comparison.html",
+    "comparison_renderable": "comparison.terminal",
+    "ladder_page": "ladder.html",
+    "lens_fragment": "lens.html",
+    "lens_page": "lens.html",
 }
 
 

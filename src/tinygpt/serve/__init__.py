@@ -1,7 +1,8 @@
 """`tinygpt serve`: models behind OpenAI's completions protocol, and the page that shows them.
 
-The only rooms that speak HTTP. FastAPI and what comes with it are the extra `serve`; the batcher,
-which computes, knows nothing of them.
+In: HTTP requests. Out: completions, token ids, figures. The only wing that speaks HTTP; FastAPI and
+what comes with it are the extra `serve`. batching/ computes and knows nothing of HTTP; playground/
+is the page. Open app.py first, then completions.py.
 """
 
 import importlib.util

@@ -14,27 +14,20 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-import tinygpt
 from tinygpt.errors import TinyGPTError
+from tinygpt.serve.batching.jobs import Refused
 from tinygpt.serve.completions import prepare
 from tinygpt.serve.config import ServeConfig
-from tinygpt.serve.document import make_true
-from tinygpt.serve.jobs import Refused
+from tinygpt.serve.errors import Refusal, answer_http, answer_tinygpt, answer_validation, responses
 from tinygpt.serve.limits import Limits
-from tinygpt.serve.lookup import find
 from tinygpt.serve.metrics import CONTENT_TYPE, Metrics
-from tinygpt.serve.page_files import add_page
-from tinygpt.serve.refusals import (
-    Refusal,
-    answer_http,
-    answer_tinygpt,
-    answer_validation,
-    responses,
-)
+from tinygpt.serve.models import Served, find
+from tinygpt.serve.openapi import make_true
+from tinygpt.serve.playground.files import add_page
 from tinygpt.serve.requests import CompletionRequest, DetokenizeRequest, TokenizeRequest
 from tinygpt.serve.responses import Completion, Detokenized, Health, Model, Models, Tokenized
-from tinygpt.serve.served import Served
 from tinygpt.serve.streams import Gone, Running, events, whole
+from tinygpt.version import __version__
 
 __all__ = ["create_app"]
 
@@ -73,7 +66,7 @@ def create_app(
     counted = metrics or Metrics()
     app = FastAPI(
         title="tinygpt",
-        version=tinygpt.__version__,
+        version=__version__,
         description="OpenAI's completions protocol for base models, and a little beside it.",
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,

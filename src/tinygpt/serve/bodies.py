@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
-from tinygpt.serve.refusals import Refusal
-from tinygpt.settings import parse_json
+from tinygpt.config.schema import parse_json
+from tinygpt.serve.errors import Refusal
 
 __all__ = ["BODY_S", "MAX_BODY", "read_body", "replayed"]
 

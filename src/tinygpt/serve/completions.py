@@ -7,15 +7,15 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from tinygpt.config.generation_config import changed
 from tinygpt.errors import ContextError
-from tinygpt.generate import prompt_ids
-from tinygpt.generation_config import changed
+from tinygpt.inference.generate import prompt_ids
+from tinygpt.serve.batching.jobs import Job
 from tinygpt.serve.config import ServeConfig
-from tinygpt.serve.jobs import Job
-from tinygpt.serve.refusals import Refusal
+from tinygpt.serve.errors import Refusal
+from tinygpt.serve.models import Served
 from tinygpt.serve.requests import CompletionRequest
-from tinygpt.serve.served import Served
-from tinygpt.tokenizer import checked_ids
+from tinygpt.tokenizers.char_byte import checked_ids
 
 __all__ = ["DEFAULT_MAX_TOKENS", "Prepared", "prepare"]
 

@@ -7,8 +7,8 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
+from tinygpt.config.schema import check_types
 from tinygpt.errors import ConfigError
-from tinygpt.settings import check_types
 
 __all__ = ["ServeConfig", "is_loopback"]
 

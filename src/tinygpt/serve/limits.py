@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tinygpt.serve.bodies import read_body, replayed
 from tinygpt.serve.config import ServeConfig
-from tinygpt.serve.refusals import Refusal, answer, log_failure
+from tinygpt.serve.errors import Refusal, answer, log_failure
 
 __all__ = ["HEADERS", "MAX_HEAD", "MAX_OPEN", "Limits", "is_open"]
 

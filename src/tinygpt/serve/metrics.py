@@ -8,10 +8,10 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-import tinygpt
-from tinygpt.serve.jobs import Job
-from tinygpt.serve.refusals import log_failure
-from tinygpt.serve.served import Served
+from tinygpt.serve.batching.jobs import Job
+from tinygpt.serve.errors import log_failure
+from tinygpt.serve.models import Served
+from tinygpt.version import __version__
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -145,7 +145,7 @@ def _info(one: Served) -> dict[str, str]:
         "device": engine.device,
         "precision": engine.precision,
         "slots": str(one.batcher.n_slots),
-        "version": tinygpt.__version__,
+        "version": __version__,
     }
 
 

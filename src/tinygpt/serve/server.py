@@ -22,7 +22,7 @@ from tinygpt.errors import MachineError
 from tinygpt.escape import visible
 from tinygpt.serve.config import ServeConfig
 from tinygpt.serve.limits import MAX_HEAD
-from tinygpt.serve.served import Served
+from tinygpt.serve.models import Served
 
 __all__ = ["HEAD_S", "MAX_CONNECTIONS", "address", "listen", "serve"]
 

@@ -13,11 +13,11 @@ from functools import partial
 
 from starlette.types import Receive
 
+from tinygpt.serve.batching.jobs import Piece, Token
 from tinygpt.serve.completions import Prepared
-from tinygpt.serve.jobs import Piece, Token
-from tinygpt.serve.refusals import Refusal, log_failure
+from tinygpt.serve.errors import Refusal, log_failure
 from tinygpt.serve.responses import Choice, Completion, FinishReason, Logprobs, Usage
-from tinygpt.tokenizer import TextStream, Tokenizer
+from tinygpt.tokenizers.char_byte import TextStream, Tokenizer
 
 __all__ = ["Gone", "Running", "events", "whole"]
 

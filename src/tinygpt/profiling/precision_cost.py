@@ -1,0 +1,59 @@
+"""What each precision of the native engine costs: bits per byte of the same text, against torch.
+
+`exact` rounds nothing but sums, so its difference is the order of additions; int8 rounds every
+weight to 8 bits, int8-dynamic what they are multiplied with too.
+"""
+
+from dataclasses import dataclass
+
+from tinygpt.config.limits import BENCH_BYTES, PRECISIONS
+from tinygpt.evaluation.bits_per_byte import evaluate
+from tinygpt.evaluation.eval_texts import Text, first_bytes
+from tinygpt.evaluation.token_nll import Scorer
+from tinygpt.inference.engine import Engine
+from tinygpt.inference.language_model import LanguageModel
+
+__all__ = ["PrecisionCost", "precision_costs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionCost:
+    """A text scored by one engine in one precision."""
+
+    engine: str
+    """"native int8" ..."""
+    bits_per_byte: float
+    difference: float
+    """From torch in float32, in bits per byte; above 0 is worse."""
+    n_bytes: int
+    """Bytes scored: the beginning of the text."""
+
+
+def precision_costs(
+    lm: LanguageModel, text: Text, escape: float | None
+) -> tuple[PrecisionCost, ...]:
+    """Score the beginning of a text in every precision, where the native engine is asked for.
+
+    Args:
+        lm: with real weights.
+        text: of which the first 8 KiB are scored.
+        escape: as `evaluate`.
+    """
+    if not isinstance(lm.engine, Engine) or lm.engine.name != "native" or not lm.engine.asked:
+        return ()
+    start, found = first_bytes(text.text, BENCH_BYTES), []
+    reference = lm.engine.other(engine="torch").model
+    exact = evaluate(reference, lm.tokenizer, start, prefix=text.prefix, escape=escape)
+    for precision in PRECISIONS:
+        session = lm.engine.other(engine="native", precision=precision).session()
+        scorer = Scorer(session, lm.config, "native")
+        scored = evaluate(scorer, lm.tokenizer, start, prefix=text.prefix, escape=escape)
+        found.append(
+            PrecisionCost(
+                engine=scored.engine,
+                bits_per_byte=scored.bits_per_byte,
+                difference=scored.bits_per_byte - exact.bits_per_byte,
+                n_bytes=scored.n_bytes,
+            )
+        )
+    return tuple(found)

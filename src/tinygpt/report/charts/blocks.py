@@ -1,0 +1,108 @@
+"""The weights of each model drawn to one scale: the same area is the same number of parameters.
+
+Every Transformer block is a column as wide as the model (n_embd); the token embedding is wrapped
+into columns of the same height. So the same four pieces are seen at two sizes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinygpt.report.charts.axes import short
+from tinygpt.report.charts.palette import Mark
+from tinygpt.report.charts.svg import WIDTH, chip, element, picture, text
+
+__all__ = ["Shape", "blocks_chart"]
+
+TALLEST = 225.0
+GAP, APART, FOOT, LABEL = 2.0, 10.0, 78.0, 98.0
+"""Between columns, between models; below a row, and the least width: what its words need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the drawing needs of a model."""
+
+    mark: Mark
+    n_layer: int
+    width: int
+    """Of a column, in weights: n_embd."""
+    components: dict[str, int]
+    """Parameters by component, as account.parameters names them."""
+
+    @property
+    def heights(self) -> tuple[float, float]:
+        """Of attention and of MLP (with what fits neither) of one block, in weights."""
+        each = self.n_layer * self.width
+        mlp = self.components["mlp"] + self.components.get("other", 0)
+        return self.components["attention"] / each, mlp / each
+
+    @property
+    def embedding_columns(self) -> float:
+        """How many columns the embeddings and an untied output matrix fill."""
+        rows = sum(self.components[name] for name in ("wte", "wpe", "lm_head")) / self.width
+        return rows / sum(self.heights)
+
+    @property
+    def n_columns(self) -> int:
+        """Of embeddings and blocks."""
+        return math.ceil(self.embedding_columns) + self.n_layer
+
+
+def blocks_chart(shapes: Sequence[Shape]) -> str:
+    """Draw the models beside each other, in rows where they need more room."""
+    fits = [(WIDTH - 8 - GAP * s.n_columns) / (s.n_columns * s.width) for s in shapes]
+    unit = min(TALLEST / max(sum(s.heights) for s in shapes), *fits)
+    rows: list[list[Shape]] = [[]]
+    x = 4.0
+    for shape in shapes:
+        wide = _wide(shape, unit)
+        if rows[-1] and x + wide > WIDTH:
+            rows.append([])
+            x = 4.0
+        rows[-1].append(shape)
+        x += wide + APART
+    parts: list[str] = []
+    floor = 0.0
+    for row in rows:
+        x, floor = 4.0, floor + max(sum(s.heights) for s in row) * unit + 6
+        for shape in row:
+            parts += _model(shape, x, floor, unit)
+            x += _wide(shape, unit) + APART
+        floor += FOOT
+    told = "; ".join(
+        f"{s.mark.letter} {s.mark.name}: {s.n_layer} blocks {s.width:,} wide, "
+        f"{short(sum(s.components.values()))} parameters"
+        for s in shapes
+    )
+    words = f"The weights to one scale, equal areas are equal numbers. {told}."
+    return picture(WIDTH, floor, words, parts)
+
+
+def _wide(shape: Shape, unit: float) -> float:
+    return max(shape.n_columns * (shape.width * unit + GAP), LABEL)
+
+
+def _model(shape: Shape, x: float, floor: float, unit: float) -> list[str]:
+    """Draw one model with its columns standing on the floor."""
+    attention, mlp = (rows * unit for rows in shape.heights)
+    width, height = shape.width * unit, attention + mlp
+    parts = [chip(x + 8, floor + 16, shape.mark)]
+    parts.append(text(x + 22, floor + 20, short(sum(shape.components.values())), "label"))
+    about = ("parameters", f"{shape.n_layer} blocks,", f"{shape.width:,} wide")
+    parts += [text(x, floor + 36 + 15 * i, words, "note") for i, words in enumerate(about)]
+    left = shape.embedding_columns
+    while left > 1e-9:
+        part = min(left, 1.0) * height
+        parts.append(_box(x, floor - part, width, part, shape.mark, "embedding"))
+        x, left = x + width + GAP, left - 1
+    for _ in range(shape.n_layer):
+        parts.append(_box(x, floor - height, width, mlp, shape.mark, "mlp"))
+        parts.append(_box(x, floor - attention, width, attention, shape.mark, "attention"))
+        x += width + GAP
+    return parts
+
+
+def _box(x: float, y: float, width: float, height: float, mark: Mark, what: str) -> str:
+    box = {"x": x, "y": y, "width": width, "height": height, "class": f"{what} {mark.css}"}
+    return element("rect", box, element("title", {}, what))

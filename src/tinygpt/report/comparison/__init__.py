@@ -1,0 +1,5 @@
+"""A Comparison drawn: terminal, Markdown, HTML page, notebook.
+
+In: a `Comparison`. Out: text. Rows and notes are written once and shared by every form.
+Open rows.py first, then html.py.
+"""

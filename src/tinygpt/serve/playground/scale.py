@@ -1,0 +1,94 @@
+"""What a served model is made of and what it costs, as `inspect` says it; also at another width."""
+
+import dataclasses
+from typing import Any
+
+from tinygpt.config.model_config import ModelConfig
+from tinygpt.config.train_config import TrainConfig
+from tinygpt.errors import ConfigError
+from tinygpt.model.costs import Account, account
+from tinygpt.model.external_config import ForeignAccount, ForeignConfig
+from tinygpt.report.comparison.table import COMPONENTS
+
+__all__ = ["scale"]
+
+_FLOAT_BYTES = 4
+
+_LABELS = {**COMPONENTS, "attention_scores": "attention scores", "other": "other"}
+
+
+def scale(
+    name: str,
+    config: ModelConfig | ForeignConfig,
+    n_embd: int | None,
+    bytes_per_token: float | None,
+) -> dict[str, Any]:
+    """Add up one model, or what it would be at another width.
+
+    Args:
+        name: of the model.
+        config: its architecture.
+        n_embd: the other width; None takes its own.
+        bytes_per_token: mean of its tokenizer; None where it is not known.
+
+    Raises:
+        ConfigError: a width that the heads can't share, or one of another family's model.
+    """
+    own = config.n_embd
+    if isinstance(config, ForeignConfig):
+        if n_embd not in (None, own):
+            raise ConfigError(
+                f"{name} is a {config.model_type}, counted on the model itself; leave out n_embd, "
+                "only a GPT-2 is worked out at another width"
+            )
+        costs: Account | ForeignAccount = config.account
+    else:
+        config = config if n_embd is None else dataclasses.replace(config, n_embd=n_embd)
+        costs = account(
+            config,
+            batch_size=TrainConfig().windows,
+            block_size=min(TrainConfig().block_size, config.n_positions),
+        )
+    return {
+        "name": name,
+        **{key: getattr(config, key) for key in ("n_embd", "n_head", "n_layer")},
+        **{key: getattr(config, key) for key in ("n_positions", "vocab_size")},
+        "is_own": config.n_embd == own,
+        "n_embd_step": None if isinstance(config, ForeignConfig) else config.n_head,
+        "counted": "module" if isinstance(config, ForeignConfig) else "formulas",
+        "components": _components(costs, bytes_per_token),
+        "n_params": costs.n_params,
+        "weights_bytes": costs.weights_bytes,
+        "flops_per_token": costs.flops_per_token,
+        "flops_per_byte": _per_byte(costs.flops_per_token, bytes_per_token),
+        "bytes_per_token": bytes_per_token,
+        "kv_cache_bytes_per_token": costs.kv_cache_bytes_per_token,
+        "kv_cache_bytes": costs.kv_cache_bytes,
+        "training_memory_bytes": getattr(costs, "training_memory_bytes", None),
+    }
+
+
+def _components(
+    costs: Account | ForeignAccount, bytes_per_token: float | None
+) -> list[dict[str, Any]]:
+    """Return every part that has parameters or costs FLOPs; a tied output matrix has 0."""
+    flops = costs.flops_per_token_by_component if isinstance(costs, Account) else {}
+    rows = []
+    for key, label in _LABELS.items():
+        n, cost = costs.n_params_by_component.get(key, 0), flops.get(key)
+        if n or cost or key == "lm_head":
+            rows.append(
+                {
+                    "key": key,
+                    "label": label,
+                    "n_params": n,
+                    "bytes": _FLOAT_BYTES * n,
+                    "flops_per_token": cost,
+                    "flops_per_byte": _per_byte(cost, bytes_per_token),
+                }
+            )
+    return rows
+
+
+def _per_byte(flops: int | None, bytes_per_token: float | None) -> float | None:
+    return None if flops is None or bytes_per_token is None else flops / bytes_per_token

@@ -1,0 +1,89 @@
+"""A session over keys and values that a module of transformers keeps: the same as no cache."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tinygpt.errors import ConfigError, ContextError
+from tinygpt.inference.load import load
+from tinygpt.inference.transformers_backend.session import ForeignSession
+
+FAMILIES = ("llama", "gpt_neox")
+IDS = [7, 30, 31, 99, 120, 8, 7]
+
+
+@pytest.fixture(params=FAMILIES)
+def lm(request, foreign_folder: Callable[[str], Path]):
+    return load(foreign_folder(request.param), threads=1)
+
+
+def uncached(lm, ids: list[int]) -> np.ndarray:
+    """What the module says of each id when it reads all of them at once, the start in front."""
+    start = [] if lm.engine.start_id is None else [lm.engine.start_id]
+    with torch.inference_mode():
+        return lm.engine.module(torch.tensor([start + ids])).logits[0, len(start) :].numpy()
+
+
+def test_any_split_gives_the_logits_of_one_reading(lm) -> None:
+    expected = uncached(lm, IDS)
+    for cut in range(1, len(IDS)):
+        session = lm.session()
+        session.prefill(0, IDS[:cut])
+        np.testing.assert_allclose(session.logits(0), expected[cut - 1], atol=1e-4)
+        np.testing.assert_allclose(session.verify(0, IDS[cut:]), expected[cut:], atol=1e-4)
+        assert session.argmax([0]) == [int(expected[-1].argmax())]
+
+
+def test_slots_are_apart_and_steps_go_on(lm) -> None:
+    session = lm.session(2)
+    session.prefill(0, IDS[:3])
+    session.prefill(1, IDS[4:6])
+    session.step([1, 0], [IDS[6], IDS[3]])
+    np.testing.assert_allclose(session.logits(0), uncached(lm, IDS[:4])[-1], atol=1e-4)
+    np.testing.assert_allclose(session.logits(1), uncached(lm, IDS[4:])[-1], atol=1e-4)
+
+
+def test_truncate_forgets(lm) -> None:
+    session = lm.session()
+    session.prefill(0, IDS)
+    session.truncate(0, 2)
+    with pytest.raises(ValueError, match="no logits"):
+        session.logits(0)
+    session.step([0], [50])
+    np.testing.assert_allclose(session.logits(0), uncached(lm, [*IDS[:2], 50])[-1], atol=1e-4)
+    with pytest.raises(ValueError, match="can't keep 9"):
+        session.truncate(0, 9)
+
+
+def test_the_context_is_what_the_start_leaves(lm) -> None:
+    assert lm.session().n_positions == 48 - (lm.engine.start_id is not None)
+    session = lm.session()
+    session.prefill(0, [5] * session.n_positions)
+    with pytest.raises(ContextError, match="are more than this model's n_positions="):
+        session.step([0], [5])
+
+
+def test_a_family_that_keeps_nothing_is_read_anew() -> None:
+    class Forgetful(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.eye(16))
+
+        def forward(self, idx, past_key_values, use_cache):
+            assert past_key_values is None
+            rows = self.weight[idx].cumsum(1)  # each id counts whatever stood before
+            return type("Out", (), {"logits": rows})()
+
+    session = ForeignSession(Forgetful(), 8, start_id=3)
+    session.prefill(0, [1, 2])
+    session.step([0], [2])
+    assert session.logits(0)[:4].tolist() == [0, 1, 2, 1]
+
+
+def test_there_is_no_gpt_in_it(lm) -> None:
+    with pytest.raises(ConfigError, match="trains, converts and climbs the ladder with GPT-2s"):
+        _ = lm.model
+    assert str(lm.engine).startswith("transformers (cpu, float32, ")
