@@ -10,10 +10,11 @@ from tinygpt.config.model_config import ModelConfig
 from tinygpt.errors import TokenizerError
 from tinygpt.evaluation.bootstrap import BLOCK_BYTES
 from tinygpt.evaluation.eval_texts import Text
-from tinygpt.evaluation.token_losses import by_context, measure_costs
+from tinygpt.evaluation.token_losses import by_context, score_text
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import untrained
 from tinygpt.model.gpt import GPT
+from tinygpt.progress import Progress
 from tinygpt.tokenizers.char_byte import CharTokenizer, Tokenizer
 
 LINE = "the cat sat on the mat; the dog sat on the log, and then the cat ran.\n"
@@ -36,7 +37,7 @@ def pair(byte_bpe) -> list[LanguageModel]:
 
 
 def score(models, text=TEXT, escape_unknown=True):
-    return score_all(models, text, escape_unknown=escape_unknown, say=lambda what, share: None)
+    return score_all(models, text, escape_unknown=escape_unknown, say=Progress())
 
 
 def test_equal_context_is_as_many_bytes_of_text_for_everyone(pair) -> None:
@@ -113,14 +114,16 @@ def test_unknown_characters_are_refused_or_paid_for(pair, tmp_path) -> None:
 
 
 def test_every_length_of_context_is_there(pair) -> None:
-    scores = score_all(pair, TEXT, escape_unknown=True, by_context=True, say=lambda *_: None).scores
+    scores = score_all(pair, TEXT, escape_unknown=True, with_context=True, say=Progress()).scores
     bins = scores["bpe"].by_context
     assert (bins[0].begin_bytes, bins[0].end_bytes) == (0, 32)
     assert bins[-1].end_bytes in (64, 128)
     assert sum(b.n_bytes for b in bins) == len(TEXT.text)
     lm = pair[1]
-    _, costs = measure_costs(lm.model, lm.tokenizer, TEXT.text, prefix=TEXT.prefix, stride=64)
-    for found, expected in zip(bins, by_context(costs), strict=True):
+    (alone,) = score_text(
+        lm.model, lm.tokenizer, TEXT.text, prefix=TEXT.prefix, strides=[lm.config.n_positions]
+    )
+    for found, expected in zip(bins, by_context(alone), strict=True):
         assert found.n_bytes == expected.n_bytes
         assert found.bits_per_byte == pytest.approx(expected.bits_per_byte, rel=1e-6)
     assert score(pair).scores["bpe"].by_context == ()
@@ -138,5 +141,5 @@ def test_what_context_is_worth_costs_no_second_pass(pair, monkeypatch) -> None:
     monkeypatch.setattr(GPT, "hidden", counted)
     score(pair[:1])
     alone = sum(read)
-    score_all(pair[:1], TEXT, escape_unknown=True, by_context=True, say=lambda *_: None)
+    score_all(pair[:1], TEXT, escape_unknown=True, with_context=True, say=Progress())
     assert sum(read) == 2 * alone

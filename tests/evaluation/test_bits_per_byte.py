@@ -11,8 +11,9 @@ import torch.nn.functional as F
 
 from tinygpt.config.model_config import ModelConfig
 from tinygpt.errors import ConfigError, DataError, TokenizerError
-from tinygpt.evaluation.bits_per_byte import evaluate, targets
-from tinygpt.evaluation.token_nll import token_nats
+from tinygpt.evaluation.bits_per_byte import evaluate
+from tinygpt.evaluation.token_losses import targets
+from tinygpt.evaluation.token_nll import score_tokens
 from tinygpt.model.gpt import GPT
 from tinygpt.tokenizers.char_byte import CharTokenizer
 
@@ -191,8 +192,8 @@ def test_prefix_and_text_are_encoded_as_one_text(byte_bpe) -> None:
     joint = tokenizer.encode("a\n\nthe")
     assert (len(joint), len(tokenizer.encode("a\n\n"))) == (4, 2)
     result = evaluate(model, tokenizer, "the", prefix="a\n\n")
-    expected = token_nats(model, joint[:3], joint[3:], 16, 8).sum()
-    assert result.total_nats == pytest.approx(expected, rel=1e-6)
+    (alone,) = score_tokens(model, joint[:3], joint[3:], 16, [8])
+    assert result.total_nats == pytest.approx(alone.nats.sum(), rel=1e-6)
     assert (result.n_tokens, result.prefix_bytes) == (1, 3)
 
 
@@ -243,19 +244,6 @@ def test_evaluation_leaves_the_training_mode_as_it_was() -> None:
     model = uniform_gpt(9).train()
     evaluate(model, CharTokenizer(LETTERS), "abcabc")
     assert model.training
-
-
-def test_a_watcher_sees_the_logits_and_nats_of_every_target_in_order(byte_bpe) -> None:
-    tokenizer, text = byte_bpe([("a", "b")]), text_of(70)
-    model = random_gpt(config(tokenizer.vocab_size))
-    logits, nats = [], []
-    result = evaluate(
-        model, tokenizer, text, prefix="c", watch=lambda x, y: (logits.append(x), nats.append(y))
-    )
-    ids = torch.from_numpy(targets(tokenizer, text, "c", 16, None).ids.astype(np.int64))
-    seen = F.cross_entropy(torch.cat(logits), ids, reduction="none")
-    assert seen.tolist() == torch.cat(nats).tolist()
-    assert math.fsum(torch.cat(nats).tolist()) == result.total_nats
 
 
 def test_targets_leave_out_what_a_character_model_lacks_and_price_it() -> None:

@@ -1,4 +1,4 @@
-"""The costs of the tokens are those of the evaluation, byte for byte."""
+"""What the tokens of a text cost is what the evaluation adds up, byte for byte."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tinygpt.config.model_config import ModelConfig
-from tinygpt.evaluation.token_losses import Costs, by_context, measure_costs
+from tinygpt.evaluation.bits_per_byte import summary
+from tinygpt.evaluation.token_losses import by_context, score_text
 from tinygpt.model.gpt import GPT
 from tinygpt.tokenizers.char_byte import CharTokenizer
 
@@ -28,7 +29,8 @@ def gpt(vocab_size: int, n_positions: int = 16) -> GPT:
 def test_they_add_up_to_the_evaluation(byte_bpe, prefix, stride) -> None:
     for tokenizer in (CharTokenizer.from_text(TEXT), byte_bpe([("t", "h"), ("th", "e")])):
         model = gpt(tokenizer.vocab_size)
-        e, costs = measure_costs(model, tokenizer, TEXT, prefix=prefix, stride=stride)
+        (costs,) = score_text(model, tokenizer, TEXT, prefix=prefix, strides=[stride])
+        e = summary(costs)
         assert e.stride == stride
         assert math.fsum(costs.nats.tolist()) == pytest.approx(e.total_nats, rel=1e-12)
         assert costs.n_bytes.sum() == e.n_bytes == len(TEXT)
@@ -39,13 +41,15 @@ def test_they_add_up_to_the_evaluation(byte_bpe, prefix, stride) -> None:
 def test_unknown_characters_stand_where_they_are_in_the_text() -> None:
     tokenizer, text = CharTokenizer.from_text("the \n"), "he ä het €€ eht"
     model = gpt(tokenizer.vocab_size)
-    e, costs = measure_costs(model, tokenizer, text, prefix="the ", escape=0.01)
+    (costs,) = score_text(model, tokenizer, text, prefix="the ", escape=0.01)
+    e = summary(costs)
     assert math.fsum(costs.nats.tolist()) == pytest.approx(e.total_nats, rel=1e-12)
     assert costs.n_bytes.tolist() == [len(c.encode()) for c in text]
     unknown = [i for i, c in enumerate(text) if c in "ä€"]
     assert np.flatnonzero(costs.context_bytes < 0).tolist() == unknown
     assert costs.nats[3] == pytest.approx(-math.log(0.01) + 16 * math.log(2))
-    nothing, costs = measure_costs(model, tokenizer, "ää", escape=0.01)
+    (costs,) = score_text(model, tokenizer, "ää", escape=0.01)
+    nothing = summary(costs)
     assert (len(costs.nats), costs.bytes_per_token) == (2, 1.0)
     assert costs.nats.sum() == pytest.approx(nothing.total_nats)
     assert by_context(costs) == ()
@@ -54,7 +58,7 @@ def test_unknown_characters_stand_where_they_are_in_the_text() -> None:
 def test_context_is_what_the_window_holds() -> None:
     tokenizer = CharTokenizer.from_text(TEXT)
     model = gpt(tokenizer.vocab_size, 8)
-    _, costs = measure_costs(model, tokenizer, TEXT[:40], prefix="the cat", stride=8)
+    (costs,) = score_text(model, tokenizer, TEXT[:40], prefix="the cat", strides=[8])
     # Seven characters of prefix leave room for one target; then windows stand side by side.
     assert costs.context_bytes.tolist() == [
         7,
@@ -65,18 +69,20 @@ def test_context_is_what_the_window_holds() -> None:
         *range(1, 9),
         *range(3, 9),  # the last window is no shorter than the others
     ]
-    _, costs = measure_costs(model, tokenizer, TEXT[:40], prefix="the cat", stride=4)
+    (costs,) = score_text(model, tokenizer, TEXT[:40], prefix="the cat", strides=[4])
     assert set(costs.context_bytes.tolist()[2:]) == {5, 6, 7, 8}
-    _, bare = measure_costs(model, tokenizer, TEXT[:10], stride=8)  # a newline stands before it
+    (bare,) = score_text(model, tokenizer, TEXT[:10], strides=[8])  # a newline stands before it
     assert bare.context_bytes.tolist()[:4] == [0, 1, 2, 3]
 
 
 def test_bins_of_context_hold_every_byte_once() -> None:
     n = np.array([0, 32, 33, 64, 65, 200, -1])
-    costs = Costs(
-        nats=np.full(7, math.log(2)), n_bytes=np.array([1, 1, 2, 2, 4, 4, 3]), context_bytes=n
+    tokenizer = CharTokenizer.from_text(TEXT)
+    (scored,) = score_text(gpt(tokenizer.vocab_size), tokenizer, TEXT[:7])
+    sizes = np.array([1, 1, 2, 2, 4, 4, 3])
+    found = by_context(
+        replace(scored, nats=np.full(7, math.log(2)), n_bytes=sizes, context_bytes=n)
     )
-    found = by_context(costs)
     assert [(b.begin_bytes, b.end_bytes) for b in found] == [
         (0, 32),
         (33, 64),
@@ -90,7 +96,7 @@ def test_bins_of_context_hold_every_byte_once() -> None:
 def test_blocks_are_of_equal_bytes_whatever_the_tokens(byte_bpe) -> None:
     blocks = []
     for tokenizer in (CharTokenizer.from_text(TEXT), byte_bpe([("t", "h"), ("th", "e")])):
-        _, costs = measure_costs(gpt(tokenizer.vocab_size), tokenizer, TEXT, prefix="log\n")
+        (costs,) = score_text(gpt(tokenizer.vocab_size), tokenizer, TEXT, prefix="log\n")
         blocks.append(costs.blocks(16))
         assert blocks[-1].nats.sum() == pytest.approx(costs.nats.sum())
     assert blocks[0].n_bytes.tolist() == blocks[1].n_bytes.tolist()

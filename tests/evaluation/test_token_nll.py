@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tinygpt.config.model_config import ModelConfig
 from tinygpt.errors import DataError
-from tinygpt.evaluation.token_nll import token_nats
+from tinygpt.evaluation.token_nll import Scorer, score_tokens
+from tinygpt.inference.torch_session import TorchSession
 from tinygpt.model.gpt import GPT
 from tinygpt.training.val_loss import n_windows, val_loss
 
@@ -53,7 +54,8 @@ def brute_force(model: GPT, prefix: list[int], ids: list[int], context: int, str
         begin = max(0, end - context)
         with torch.inference_mode():
             logits = model(torch.tensor([sequence[begin:target]]))[0, -1].double()
-        out.append(-torch.log_softmax(logits, -1)[sequence[target]].item())
+        nats = -torch.log_softmax(logits, -1)[sequence[target]].item()
+        out.append((nats, target - begin))
     return out
 
 
@@ -71,10 +73,12 @@ def test_equals_brute_force_one_token_at_a_time(n_prefix, n, context, stride, ba
     rng = np.random.default_rng(n)
     prefix = rng.integers(0, 9, n_prefix).astype(np.int32)[-max(1, context - 1) :]
     ids = rng.integers(0, 9, n).astype(np.int32)
-    nats = token_nats(model, prefix, ids, context, stride, batch_size=batch_size)
+    (found,) = score_tokens(model, prefix, ids, context, [stride], batch_size=batch_size)
     expected = brute_force(model, prefix.tolist(), ids.tolist(), context, stride)
-    assert len(nats) == len(ids) - (len(prefix) == 0)
-    np.testing.assert_allclose(nats, expected, rtol=1e-4, atol=1e-5)
+    if not len(prefix):  # nothing stands before the first one
+        expected = [(math.log(9), 0), *expected]
+    np.testing.assert_allclose(found.nats, [nats for nats, _ in expected], rtol=1e-4, atol=1e-5)
+    assert found.context.tolist() == [seen for _, seen in expected]
 
 
 @settings(max_examples=25, deadline=None)
@@ -85,35 +89,61 @@ def test_equals_brute_force_one_token_at_a_time(n_prefix, n, context, stride, ba
     stride=st.integers(1, 8),
     batch_size=st.integers(1, 4),
 )
-def test_side_by_side_equals_a_pass_of_its_own(n_prefix, n, context, stride, batch_size) -> None:
+def test_two_strides_at_once_equal_two_passes(n_prefix, n, context, stride, batch_size) -> None:
     model, rng = random_gpt(8), np.random.default_rng(n)
     prefix, ids = rng.integers(0, 9, n_prefix)[-max(1, context - 1) :], rng.integers(0, 9, n)
-    stride, beside, seen = min(stride, context), [], []
-    found = token_nats(
-        model,
-        prefix,
-        ids,
-        context,
-        stride,
-        batch_size=batch_size,
-        watch=lambda logits, nats: seen.append(nats.numpy()),
-        side_by_side=beside,
+    strides = [min(stride, context), context]
+    both = score_tokens(model, prefix, ids, context, strides, n_best=2, batch_size=batch_size)
+    for found, alone in zip(both, strides, strict=True):
+        (expected,) = score_tokens(model, prefix, ids, context, [alone])
+        np.testing.assert_allclose(found.nats, expected.nats, rtol=1e-5, atol=1e-6)
+        assert found.context.tolist() == expected.context.tolist()
+
+
+@pytest.mark.parametrize("n", [1, 255, 256, 257, 600])
+def test_logits_in_pieces_are_those_of_the_whole_window(n) -> None:
+    model = random_gpt(1024)
+    ids = np.random.default_rng(n).integers(0, 9, n + 1)
+    (found,) = score_tokens(model, ids[:1], ids[1:], 1024, [1024], n_best=9)
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(ids[None, :-1]))[0].double()
+    expected = torch.log_softmax(logits, -1)
+    own = expected[torch.arange(n), torch.from_numpy(ids[1:])]
+    np.testing.assert_allclose(found.nats, -own.numpy(), rtol=1e-4, atol=1e-5)
+    assert (
+        found.ranks.tolist()
+        == ((logits > logits.gather(1, torch.from_numpy(ids[1:, None]))).sum(1) + 1).tolist()
     )
-    for nats, alone in ((found, stride), (np.concatenate(beside), context)):
-        expected = token_nats(model, prefix, ids, context, alone)
-        np.testing.assert_allclose(nats, expected, rtol=1e-5, atol=1e-6)
-    assert np.concatenate(seen).tolist() == found.tolist()
+    order = torch.from_numpy(found.best_ids)
+    np.testing.assert_allclose(
+        found.best_probabilities, expected.exp().gather(1, order).numpy(), rtol=1e-4
+    )
+    assert (np.diff(found.best_probabilities) <= 0).all()
+
+
+def test_a_session_scores_as_the_model_that_it_runs() -> None:
+    model = random_gpt(1024)
+    ids = np.random.default_rng(5).integers(0, 9, 1500)
+    scorer = Scorer(TorchSession(model), model.config, "torch")
+    for strides in ([512], [512, 1024]):
+        for a, b in zip(
+            score_tokens(model, ids[:9], ids[9:], 1024, strides, n_best=3),
+            score_tokens(scorer, ids[:9], ids[9:], 1024, strides, n_best=3),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a.nats, b.nats, rtol=1e-4, atol=1e-5)
+            assert a.context.tolist() == b.context.tolist()
 
 
 def test_stride_one_gives_every_target_the_whole_context() -> None:
     model = random_gpt(8)
     ids = np.random.default_rng(0).integers(0, 9, 30).astype(np.int32)
-    nats = token_nats(model, ids[:7], ids[7:], 8, 1)
+    (found,) = score_tokens(model, ids[:7], ids[7:], 8, [1])
     for i, target in enumerate(range(7, 30)):
         window = torch.from_numpy(ids[max(0, target - 8) : target].astype(np.int64))[None]
         logits = model(window)[0, -1]
         # The very first window scores two targets, the first of them with one token less.
-        assert nats[i] == pytest.approx(
+        assert found.nats[i] == pytest.approx(
             F.cross_entropy(logits, torch.tensor(int(ids[target]))).item(), rel=1e-4
         )
 
@@ -156,7 +186,14 @@ def test_the_training_mode_stays_as_it_was() -> None:
     model = uniform_gpt().train()
     val_loss(model, np.zeros(20, np.int32), 8)
     assert model.training
-    token_nats(model, np.zeros(1, np.int32), np.zeros(20, np.int32), 8, 4)
+    score_tokens(model, np.zeros(1, np.int32), np.zeros(20, np.int32), 8, [4])
+    assert model.training
+
+    def stop(_: float) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        score_tokens(model, np.zeros(1, int), np.zeros(20, int), 8, [4], progress=stop)
     assert model.training
 
 
@@ -164,9 +201,10 @@ def test_sums_are_float64() -> None:
     """In float32 the sum of so many equal nats would be off by more than 1e-6 of itself."""
     model = uniform_gpt()
     ids = np.zeros(40_001, np.int32)
-    nats = token_nats(model, ids[:1], ids[1:], 16, 16, batch_size=512)
+    (found,) = score_tokens(model, ids[:1], ids[1:], 16, [16], batch_size=512)
+    nats = found.nats
     assert nats.dtype == np.float64
     one = float(nats[0])
     assert set(nats.tolist()) == {one}
-    found = val_loss(model, ids, 16, batch_size=4096)
-    assert found.loss == pytest.approx(one, rel=1e-12)
+    whole = val_loss(model, ids, 16, batch_size=4096)
+    assert whole.loss == pytest.approx(one, rel=1e-12)

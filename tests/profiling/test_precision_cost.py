@@ -11,14 +11,14 @@ TEXT = own_text("abba\n" + "The cab sat on a mat\n" * 30, None)
 
 
 def test_left_free_or_torch_costs_nothing(model_folder) -> None:
-    assert precision_costs(load(model_folder), TEXT, None) == ()
-    assert precision_costs(load(model_folder, engine="torch"), TEXT, None) == ()
+    assert precision_costs(load(model_folder), TEXT) == ()
+    assert precision_costs(load(model_folder, engine="torch"), TEXT) == ()
 
 
 def test_every_precision_beside_torch(model_folder) -> None:
     if (why := unavailable()) is not None:
         pytest.skip(why)
-    costs = precision_costs(load(model_folder, engine="native", threads=1), TEXT, None)
+    costs = precision_costs(load(model_folder, engine="native", threads=1), TEXT)
     assert [cost.engine for cost in costs] == [
         "native exact",
         "native int8",

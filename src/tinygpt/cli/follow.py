@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tinygpt.cli import console
 from tinygpt.cli.progress import duration, progress_for_training, working
 from tinygpt.cli.signals import Stop, stoppable
-from tinygpt.data.text_files import Progress
+from tinygpt.progress import Tell
 from tinygpt.runs.events import Evaluated, Event, Resumed, Saved
 
 __all__ = ["Followed", "follow"]
@@ -25,7 +25,7 @@ class Followed:
 
 
 def follow(
-    begin: Callable[[Stop, Progress], Iterable[Event]],
+    begin: Callable[[Stop, Tell], Iterable[Event]],
     quiet: bool,
     announce: Callable[[], None] = lambda: None,
 ) -> Followed:

@@ -14,22 +14,23 @@ from pathlib import Path
 from tinygpt.comparison.config_diff import config_files, labels_by_file
 from tinygpt.comparison.model_report import ModelReport, Quality
 from tinygpt.comparison.samples import Sample, draw_samples
-from tinygpt.comparison.score_models import Progress, Scoring
+from tinygpt.comparison.score_models import Scoring
 from tinygpt.comparison.training_data import TrainingText, contamination, web_trained
 from tinygpt.comparison.verdict import verdict
 from tinygpt.config.limits import ENGINES
 from tinygpt.errors import TinyGPTError
 from tinygpt.evaluation.baselines import Yardstick
-from tinygpt.evaluation.eval_texts import Text, escape_probability, known_to_all
+from tinygpt.evaluation.eval_texts import Text, known_to_all
 from tinygpt.evaluation.token_losses import ContextBin
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture, load
 from tinygpt.model.external_config import ForeignConfig, account_of, blocks_of
 from tinygpt.profiling.precision_cost import PrecisionCost, precision_costs
 from tinygpt.profiling.speed import Speed, Spread, time_loads
+from tinygpt.progress import Progress
 from tinygpt.runs.learning_curve import read_curve
 from tinygpt.runs.log import last_losses
-from tinygpt.tokenizers.char_byte import CharTokenizer, Tokenizer
+from tinygpt.tokenizers.char_byte import Tokenizer
 from tinygpt.tokenizers.describe import first_words, token_texts, tokenization
 
 __all__ = ["Setting", "report_on"]
@@ -173,8 +174,7 @@ def _by_context(model: LanguageModel | Architecture, setting: Setting) -> tuple[
 def _precisions(lm: LanguageModel | None, setting: Setting) -> tuple[PrecisionCost, ...]:
     if lm is None or lm.missing_weights is not None:
         return ()
-    pays = isinstance(lm.tokenizer, CharTokenizer)
-    return precision_costs(lm, setting.texts[0], escape_probability(lm.path) if pays else None)
+    return precision_costs(lm, setting.texts[0])
 
 
 def _load_s(lm: LanguageModel | None) -> Spread | None:

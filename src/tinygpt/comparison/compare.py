@@ -9,7 +9,6 @@ import dataclasses
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from tinygpt.comparison.build_report import Setting, report_on
 from tinygpt.comparison.config_diff import config_files, config_keys
 from tinygpt.comparison.methodology import rules
 from tinygpt.comparison.result import Comparison, ScoredText
-from tinygpt.comparison.score_models import Progress, Scoring, score_all, scored_text
+from tinygpt.comparison.score_models import Scoring, score_all, scored_text
 from tinygpt.comparison.training_data import TrainingText, read_training_texts, yardsticks
 from tinygpt.config.limits import SCORED_BYTES
 from tinygpt.errors import ConfigError, DataError
@@ -30,6 +29,7 @@ from tinygpt.formats.model_folder import read_json
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture, open_model
 from tinygpt.profiling.speed import Speed, measure_speeds
+from tinygpt.progress import Progress, Tell
 from tinygpt.version import __version__
 
 __all__ = ["compare", "default_texts"]
@@ -53,7 +53,7 @@ def compare(
     *,
     n_bytes: int | None = SCORED_BYTES,
     escape_unknown: bool = True,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> Comparison:
     """Put models side by side.
 
@@ -71,7 +71,7 @@ def compare(
     """
     if not models:
         raise ConfigError("no model to compare: give at least one")
-    say = progress or (lambda what, share: None)
+    say = Progress(progress)
     opened = _distinct([open_model(str(m)) if isinstance(m, str | Path) else m for m in models])
     chosen = default_texts(opened, n_bytes) if texts is None else _own(texts, n_bytes)
     if not chosen:
@@ -86,7 +86,7 @@ def compare(
     trained_on = read_training_texts(lms)
     teacher = next((n for n, t in trained_on.items() if isinstance(t, TrainingText)), None)
     taught_by = None if teacher is None else trained_on[teacher]
-    scored, scorings = _score(lms, placed, taught_by, escape_unknown, _Share(say, 0.1, 0.6))
+    scored, scorings = _score(lms, placed, taught_by, escape_unknown, say.part(0.1, 0.6))
     setting = Setting(
         texts=chosen,
         scorings=scorings,
@@ -95,7 +95,7 @@ def compare(
     reports = []
     for i, m in enumerate(opened):
         speed = speed_of.get(id(m), m.missing_weights or "")
-        share = _Share(say, 0.7 + 0.3 * i / len(opened), 0.3 / len(opened))
+        share = say.part(0.7 + 0.3 * i / len(opened), 0.3 / len(opened))
         reports.append(report_on(m, setting, speed, trained_on.get(m.name), share))
     return Comparison(
         tinygpt_version=__version__,
@@ -110,18 +110,6 @@ def compare(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """Progress of a part of the work."""
-
-    say: Progress
-    begin: float
-    width: float
-
-    def __call__(self, what: str, share: float) -> None:
-        self.say(what, self.begin + self.width * share)
-
-
 def _score(
     lms: Sequence[LanguageModel],
     placed: Sequence[tuple[Text, bool]],
@@ -133,8 +121,10 @@ def _score(
     real = [lm for lm in lms if lm.missing_weights is None]
     scored, scorings = [], []
     for i, (text, common_border) in enumerate(placed):
-        share = _Share(say, i / len(placed), 0.8 / len(placed))
-        scoring = score_all(real, text, escape_unknown=escape_unknown, by_context=i == 0, say=share)
+        share = say.part(i / len(placed), 0.8 / len(placed))
+        scoring = score_all(
+            real, text, escape_unknown=escape_unknown, with_context=i == 0, say=share
+        )
         share(f"yardsticks on {text.name}", 1.0)
         known = yardsticks(text, taught_by, threads=torch.get_num_threads())
         scored.append(scored_text(text, common_border, scoring, known))

@@ -11,12 +11,10 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tinygpt.comparison.compare import default_texts
-from tinygpt.comparison.score_models import Progress
 from tinygpt.comparison.surprisal import Token, View, view
 from tinygpt.config.limits import LENS_BYTES
 from tinygpt.errors import ConfigError, MachineError
@@ -24,6 +22,7 @@ from tinygpt.evaluation.boundary import align
 from tinygpt.evaluation.eval_texts import Text, own_text
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import load
+from tinygpt.progress import Progress, Tell
 from tinygpt.storage.files import write_file
 from tinygpt.tokenizers.char_byte import refuse_surrogates
 from tinygpt.version import __version__
@@ -135,7 +134,7 @@ def look(
     context: int | None = None,
     stride: int | None = None,
     escape_unknown: bool | None = None,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> Lens:
     """Score a text token by token under one or two models.
 
@@ -171,12 +170,12 @@ def look(
     if len(opened) > 1:
         chosen, common_border = align(chosen, [lm.tokenizer for lm in opened])
     pays = len(opened) > 1 if escape_unknown is None else escape_unknown
-    say = progress or (lambda what, share: None)
+    say = Progress(progress)
     views = []
     for i, lm in enumerate(opened):
         what = f"{lm.name} on {chosen.name}"
         say(what, i / len(opened))
-        share = partial(_part, say, what, i / len(opened), 1 / len(opened))
+        share = say.part(i / len(opened), 1 / len(opened)).named(what)
         views.append(view(lm, chosen, context, stride, pays, share))
     return Lens(
         tinygpt_version=__version__,
@@ -187,10 +186,6 @@ def look(
         common_border=common_border,
         views=tuple(views),
     )
-
-
-def _part(say: Progress, what: str, begin: float, width: float, share: float) -> None:
-    say(what, begin + width * share)
 
 
 def _bits_between(tokens: Sequence[Token], cuts: Iterable[int]) -> list[float]:

@@ -6,24 +6,21 @@ smallest of them holds. What one model pays more than another comes with an inte
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from tinygpt.comparison.result import ScoredText
 from tinygpt.errors import DataError
 from tinygpt.evaluation.baselines import Yardstick
+from tinygpt.evaluation.bits_per_byte import summary
 from tinygpt.evaluation.bootstrap import BLOCK_BYTES, Difference, paired_differences
-from tinygpt.evaluation.eval_texts import Text, escape_probability
+from tinygpt.evaluation.eval_texts import Text
 from tinygpt.evaluation.result import Evaluation
-from tinygpt.evaluation.token_losses import ContextBin, Costs, by_context, measure_costs
+from tinygpt.evaluation.token_losses import ContextBin, TextScores, by_context, score_text
 from tinygpt.inference.language_model import LanguageModel
-from tinygpt.tokenizers.char_byte import CharTokenizer
+from tinygpt.progress import Progress
 
-__all__ = ["Progress", "Scores", "Scoring", "score_all", "scored_text"]
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share of the work that is done, 0 to 1."""
+__all__ = ["Scores", "Scoring", "score_all", "scored_text"]
 
 ROOM = 16
 """Blocks are as long as the longest context only where the text holds at least so many of them."""
@@ -64,7 +61,7 @@ def score_all(
     text: Text,
     *,
     escape_unknown: bool,
-    by_context: bool = False,
+    with_context: bool = False,
     say: Progress,
 ) -> Scoring:
     """Score a text by every model.
@@ -73,42 +70,39 @@ def score_all(
         models: with weights, and with names that differ.
         text: the same bytes for all of them.
         escape_unknown: pay for characters that a character model lacks instead of refusing them.
-        by_context: also say what a byte costs by the bytes of context before it. Windows stand side
-            by side there, so that every length of context comes up equally often; the same pass
-            finds it.
+        with_context: also say what a byte costs by the bytes of context before it. Windows stand
+            side by side there, so that every length of context comes up equally often; the same
+            pass finds it.
         say: told the progress.
 
     Raises:
         TokenizerError: an unknown character that is not paid for.
     """
     n = max(1, len(models))
-    native = {
-        m.name: _measure(
-            m,
-            text,
-            None,
-            escape_unknown,
-            partial(_part, say, m, text, 0.5 * i / n, 0.5 / n),
-            side_by_side=by_context,
-        )
-        for i, m in enumerate(models)
-    }
-    reach = {name: e.context * costs.bytes_per_token for name, (e, costs) in native.items()}
-    matched = dict(native)
+    own: dict[str, TextScores] = {}
+    bins: dict[str, tuple[ContextBin, ...]] = {}
     for i, m in enumerate(models):
-        e, costs = native[m.name]
-        context = max(1, round(min(reach.values()) / costs.bytes_per_token))
-        if context < e.context:
-            share = partial(_part, say, m, text, 0.5 + 0.5 * i / n, 0.5 / n)
-            matched[m.name] = _measure(m, text, context, escape_unknown, share)
+        strides = (None, m.config.n_positions) if with_context else (None,)
+        share = say.part(0.5 * i / n, 0.5 / n)
+        own[m.name], *beside = _score(m, text, None, strides, escape_unknown, share)
+        bins[m.name] = by_context(beside[0]) if beside else ()
+    reach = {name: scores.context * scores.bytes_per_token for name, scores in own.items()}
+    matched = dict(own)
+    for i, m in enumerate(models):
+        context = max(1, round(min(reach.values()) / own[m.name].bytes_per_token))
+        if context < own[m.name].context:
+            share = say.part(0.5 + 0.5 * i / n, 0.5 / n)
+            (matched[m.name],) = _score(m, text, context, (None,), escape_unknown, share)
     n_bytes = len(text.text.encode())
     longest = math.ceil(max(reach.values(), default=0.0))
     block_bytes = max(BLOCK_BYTES, min(longest, n_bytes // ROOM))
-    differences, why = _differences(native, block_bytes)
+    differences, why = _differences(own, block_bytes)
     return Scoring(
         scores={
-            name: Scores(native=e, matched=matched[name][0], by_context=_bins(costs))
-            for name, (e, costs) in native.items()
+            name: Scores(
+                native=summary(scores), matched=summary(matched[name]), by_context=bins[name]
+            )
+            for name, scores in own.items()
         },
         matched_context_bytes=min(reach.values(), default=None),
         block_bytes=block_bytes,
@@ -118,47 +112,33 @@ def score_all(
     )
 
 
-def _measure(
+def _score(
     lm: LanguageModel,
     text: Text,
     context: int | None,
+    strides: Sequence[int | None],
     escape_unknown: bool,
-    progress: Callable[[float], None],
-    side_by_side: bool = False,
-) -> tuple[Evaluation, Costs]:
-    return measure_costs(
+    say: Progress,
+) -> tuple[TextScores, ...]:
+    return score_text(
         lm.scorer,
         lm.tokenizer,
         text.text,
         prefix=text.prefix,
         context=context,
-        escape=_escape(lm) if escape_unknown else None,
-        side_by_side=side_by_side,
-        progress=progress,
+        strides=strides,
+        escape=lm.escape if escape_unknown else None,
+        progress=say.named(f"{lm.name} on {text.name}"),
     )
 
 
-def _bins(costs: Costs) -> tuple[ContextBin, ...]:
-    return () if costs.side_by_side is None else by_context(costs.side_by_side)
-
-
-def _escape(lm: LanguageModel) -> float | None:
-    return escape_probability(lm.path) if isinstance(lm.tokenizer, CharTokenizer) else None
-
-
-def _part(
-    say: Progress, lm: LanguageModel, text: Text, begin: float, width: float, share: float
-) -> None:
-    say(f"{lm.name} on {text.name}", begin + width * share)
-
-
 def _differences(
-    measured: Mapping[str, tuple[Evaluation, Costs]], block_bytes: int
+    scored: Mapping[str, TextScores], block_bytes: int
 ) -> tuple[tuple[Difference, ...], str | None]:
     """Return the paired differences, or none and the reason."""
-    if len(measured) < 2:
+    if len(scored) < 2:
         return (), "only one model has a figure"
-    blocks = {name: costs.blocks(block_bytes) for name, (_, costs) in measured.items()}
+    blocks = {name: scores.blocks(block_bytes) for name, scores in scored.items()}
     try:
         return paired_differences(blocks), None
     except DataError as error:

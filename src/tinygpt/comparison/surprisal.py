@@ -1,20 +1,17 @@
 """What each token of a text costs one model, and which tokens it held for likelier there.
 
-The figures are those that `evaluate` adds up, seen on the way: nothing is computed twice, and
-nothing is averaged.
+The figures are those that `evaluate` adds up: nothing is computed twice, and nothing is averaged.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
-from tinygpt.evaluation.bits_per_byte import Targets, evaluate, targets
-from tinygpt.evaluation.eval_texts import Text, escape_probability
+from tinygpt.evaluation.bits_per_byte import summary
+from tinygpt.evaluation.eval_texts import Text
 from tinygpt.evaluation.result import Evaluation
+from tinygpt.evaluation.token_losses import TextScores, score_text
 from tinygpt.inference.language_model import LanguageModel
-from tinygpt.tokenizers.char_byte import CharTokenizer
 
 __all__ = ["Alternative", "Token", "View", "view"]
 
@@ -79,69 +76,40 @@ def view(
 
     `progress` is told the share that is done.
     """
-    pays = escape_unknown and isinstance(lm.tokenizer, CharTokenizer)
-    escape = escape_probability(lm.path) if pays else None
-    goal = targets(lm.tokenizer, text.text, text.prefix, context or lm.config.n_positions, escape)
-    seen = _Seen(goal)
-    evaluation = evaluate(
+    (scores,) = score_text(
         lm.scorer,
         lm.tokenizer,
         text.text,
         prefix=text.prefix,
         context=context,
-        stride=stride,
-        escape=escape,
+        strides=(stride,),
+        escape=lm.escape if escape_unknown else None,
+        n_best=N_ALTERNATIVES,
         progress=progress,
-        watch=seen.watch,
     )
     return View(
         name=lm.name,
         path=None if lm.path is None else str(lm.path),
         commit=lm.commit,
         tokenization=lm.tokenizer.kind,
-        evaluation=evaluation,
-        tokens=tuple(_tokens(lm, text.text, goal, seen)),
+        evaluation=summary(scores),
+        tokens=tuple(_tokens(lm.tokenizer.token_bytes, scores)),
     )
 
 
-class _Seen:
-    """Nats, rank and likeliest ids of each target, gathered while `evaluate` goes over them."""
-
-    def __init__(self, goal: Targets) -> None:
-        self._ids = torch.from_numpy(goal.ids).long()
-        self._next = 0 if len(goal.prefix_ids) else 1  # without a prefix the first is not asked for
-        self.nats: list[float] = []
-        self.ranks: list[int] = []
-        self.best: list[list[tuple[int, float]]] = []
-
-    def watch(self, logits: torch.Tensor, nats: torch.Tensor) -> None:
-        """Take note of some targets: logits (n, V), nats (n,)."""
-        n, v = logits.shape
-        ids = self._ids[self._next : self._next + n].to(logits.device)
-        self._next += n
-        best, indices = logits.topk(min(N_ALTERNATIVES, v))  # (n, 5)
-        own = logits.gather(1, ids[:, None])  # (n, 1)
-        likelier = logits > own
-        # The target's nats say what all exponentials sum to: no second pass over the vocabulary.
-        probabilities = (best.double() - own.double() - nats[:, None].double()).exp()
-        self.nats += nats.tolist()
-        self.ranks += (likelier.sum(1) + 1).tolist()
-        pairs = zip(indices.tolist(), probabilities.tolist(), strict=True)
-        self.best += [list(zip(*pair, strict=True)) for pair in pairs]
-
-
-def _tokens(lm: LanguageModel, text: str, goal: Targets, seen: _Seen) -> Iterator[Token]:
+def _tokens(names: Sequence[bytes], scores: TextScores) -> Iterator[Token]:
     """Yield the tokens of a text with what they cost; unknown characters are tokens too."""
-    names, begin = lm.tokenizer.token_bytes, 0
-    known = iter(_known(lm, goal, seen))
-    unknown = iter(goal.unknown_nats)
-    order = [True] * len(goal.ids) if goal.known is None else goal.known.tolist()
-    for i, is_known in enumerate(order):
-        if is_known:
-            token_id, nats, rank, best = next(known)
-            spelled = names[token_id]
-        else:
-            nats, rank, best, spelled = next(unknown), None, [], text[i].encode()
+    begin, found, ids = 0, scores.tokens, scores.targets.ids.tolist()
+    which = dict(zip(scores.known.tolist(), range(len(ids)), strict=True))
+    for i, nats in enumerate(scores.nats.tolist()):
+        k = which.get(i)  # among the ids; None where the model lacks the character
+        spelled = scores.text[i].encode() if k is None else names[ids[k]]
+        rank = None if k is None else int(found.ranks[k]) or None
+        best = (
+            []
+            if k is None or rank is None
+            else zip(found.best_ids[k].tolist(), found.best_probabilities[k].tolist(), strict=True)
+        )
         yield Token(
             token=_spell(spelled),
             begin=begin,
@@ -157,17 +125,6 @@ def _tokens(lm: LanguageModel, text: str, goal: Targets, seen: _Seen) -> Iterato
             ),
         )
         begin += len(spelled)
-
-
-def _known(
-    lm: LanguageModel, goal: Targets, seen: _Seen
-) -> Iterator[tuple[int, float, int | None, list[tuple[int, float]]]]:
-    """Yield id, nats, rank and likeliest ids of each target."""
-    ids = goal.ids.tolist()
-    if ids and not len(goal.prefix_ids):  # nothing can stand before: uniform, as in `evaluate`
-        yield ids.pop(0), math.log(lm.config.vocab_size) + goal.known_nats, None, []
-    for i, nats, rank, best in zip(ids, seen.nats, seen.ranks, seen.best, strict=True):
-        yield i, nats + goal.known_nats, rank, best
 
 
 def _spell(token: bytes) -> str:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygpt.data.corpora import Corpus
-from tinygpt.data.text_files import Progress, TextFiles
+from tinygpt.data.text_files import TextFiles
 from tinygpt.data.token_cache import mapped_ids
 from tinygpt.errors import DataError
+from tinygpt.progress import Tell
 from tinygpt.tokenizers.char_byte import Tokenizer
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def split(text: str) -> tuple[str, str]:
 
 
 def prepare(
-    corpus: Corpus, tokenizer: Tokenizer, block_size: int, progress: Progress | None = None
+    corpus: Corpus, tokenizer: Tokenizer, block_size: int, progress: Tell | None = None
 ) -> Data:
     """Split and encode a corpus, each part for itself.
 

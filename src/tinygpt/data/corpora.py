@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tinygpt.data.text_files import Progress, TextFiles, distinct, find, scan
+from tinygpt.data.text_files import TextFiles, distinct, find, scan
 from tinygpt.errors import DataError, MachineError, did_you_mean
+from tinygpt.progress import Tell
 from tinygpt.storage.download import fetch_from_index, fetch_url
 
 __all__ = ["NAMED", "Corpus", "load_corpus", "load_default_corpus"]
@@ -92,7 +93,7 @@ class Corpus:
 
 
 def load_corpus(
-    name_or_path: str, *, sha256: str | None = None, progress: Progress | None = None
+    name_or_path: str, *, sha256: str | None = None, progress: Tell | None = None
 ) -> Corpus:
     """Load a named corpus, a text file, or all .txt files of a folder.
 
@@ -200,7 +201,7 @@ NAMED = tuple(_LOADERS)
 # --- the user's own text
 
 
-def _own(name: str, progress: Progress | None) -> Corpus:
+def _own(name: str, progress: Tell | None) -> Corpus:
     if not name or not os.path.exists(name):
         raise DataError(
             f'corpus "{name}" is neither a named corpus nor a file or folder'

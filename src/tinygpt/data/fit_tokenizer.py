@@ -10,9 +10,9 @@ from typing import Any
 from tinygpt.config.model_config import PRESETS
 from tinygpt.data.batches import TRAINING_SHARE
 from tinygpt.data.corpora import Corpus
-from tinygpt.data.text_files import Progress
 from tinygpt.errors import ConfigError
 from tinygpt.formats.hub import gpt2_vocabulary
+from tinygpt.progress import Tell
 from tinygpt.tokenizers.bpe import train_bpe
 from tinygpt.tokenizers.char_byte import ByteTokenizer, CharTokenizer, Tokenizer
 from tinygpt.tokenizers.load import load_tokenizer
@@ -54,7 +54,7 @@ def settle(given: Mapping[str, Any], kind: str, corpus: Corpus) -> dict[str, Any
 
 
 def make_tokenizer(
-    kind: str, corpus: Corpus, vocab_size: int, progress: Progress | None = None
+    kind: str, corpus: Corpus, vocab_size: int, progress: Tell | None = None
 ) -> Tokenizer:
     """Make a tokenizer of a kind that TOKENIZERS lists.
 
@@ -78,7 +78,7 @@ def make_tokenizer(
     return train_bpe(_training_part(corpus, progress), vocab_size)
 
 
-def _training_part(corpus: Corpus, progress: Progress | None) -> Iterator[str]:
+def _training_part(corpus: Corpus, progress: Tell | None) -> Iterator[str]:
     n_train, n_read = int(TRAINING_SHARE * len(corpus.text)), 0
     for piece in corpus.pieces(0, n_train):
         yield piece

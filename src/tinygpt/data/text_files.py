@@ -10,19 +10,17 @@ import codecs
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tinygpt.errors import DataError, MachineError
+from tinygpt.progress import Tell
 
-__all__ = ["LARGE_BYTES", "Progress", "Scanned", "TextFiles", "distinct", "find", "scan"]
+__all__ = ["LARGE_BYTES", "Scanned", "TextFiles", "distinct", "find", "scan"]
 
 LARGE_BYTES = 8 * 2**20
 """A text of more bytes is never held as a whole, nor are its ids."""
-
-Progress = Callable[[str, float], None]
-"""Told what is being done and which share of it is done, 0 to 1."""
 
 _BLOCK_BYTES = 2**20
 
@@ -101,7 +99,7 @@ def find(path: Path) -> list[Path]:
     return files
 
 
-def scan(files: Sequence[Path], name: str, progress: Progress | None = None) -> Scanned:
+def scan(files: Sequence[Path], name: str, progress: Tell | None = None) -> Scanned:
     """Read all files once: check, count and hash them; keep the text if it is small.
 
     Args:

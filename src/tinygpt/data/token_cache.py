@@ -21,8 +21,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from tinygpt.data.corpora import Corpus
-from tinygpt.data.text_files import Progress
 from tinygpt.errors import DataError, MachineError, TokenizerError
+from tinygpt.progress import Progress, Tell
 from tinygpt.storage.cache_folder import cache_dir
 from tinygpt.tokenizers.char_byte import Tokenizer
 
@@ -53,7 +53,7 @@ class MappedIds(NamedTuple):
 
 
 def mapped_ids(
-    corpus: Corpus, tokenizer: Tokenizer, n_train: int, progress: Progress | None = None
+    corpus: Corpus, tokenizer: Tokenizer, n_train: int, progress: Tell | None = None
 ) -> MappedIds:
     """Map the ids of a corpus's two parts, each encoded for itself; encode it unless it was before.
 
@@ -66,7 +66,7 @@ def mapped_ids(
         TokenizerError: a character that the tokenizer lacks.
         MachineError: the cache can't be written.
     """
-    say = progress or (lambda what, share: None)
+    say = Progress(progress)
     folder = cache_dir() / "ids" / _key(corpus, tokenizer, n_train)
     try:
         about = _checked(folder, say)
@@ -95,7 +95,7 @@ def _key(corpus: Corpus, tokenizer: Tokenizer, n_train: int) -> str:
     return digest.hexdigest()
 
 
-def _checked(folder: Path, say: Progress) -> dict[str, Any] | None:
+def _checked(folder: Path, say: Tell) -> dict[str, Any] | None:
     """Return about.json if the ids are there and whole, and note that they were used."""
     try:
         about: dict[str, Any] = json.loads((folder / "about.json").read_bytes())
@@ -113,7 +113,7 @@ def _checked(folder: Path, say: Progress) -> dict[str, Any] | None:
     return about
 
 
-def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, n_train: int, say: Progress) -> None:
+def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, n_train: int, say: Tell) -> None:
     """Encode a corpus into a folder that appears when it is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
@@ -129,7 +129,7 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, n_train: int, say
 
 
 def _encode(
-    file: IO[bytes], corpus: Corpus, tokenizer: Tokenizer, n_train: int, say: Progress
+    file: IO[bytes], corpus: Corpus, tokenizer: Tokenizer, n_train: int, say: Tell
 ) -> dict[str, Any]:
     """Write the ids of both parts; return what about.json says of them."""
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)

@@ -1,18 +1,21 @@
-"""What each token costs a model, in nats: ids in, figures out; no text and no tokenizer here.
+"""What each token costs a model, in nats: ids in, arrays out; no text and no tokenizer here.
 
-`token_nats` slides a window, so that every target has a long context and is scored exactly once;
-training/val_loss.py scores disjoint windows, which is quicker. Sums are float64. The logits come
-from a GPT, or from another engine's session in its place (`Scorer`).
+`score_tokens` slides a window over the ids, so that every target has a long context and is scored
+exactly once; training/val_loss.py scores disjoint windows, which is quicker. Logits exist for a few
+hundred targets at a time. They come from a GPT, or from another engine's session in its place
+(`Scorer`).
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from tinygpt.errors import CheckpointError
 from tinygpt.model.external_config import AnyConfig
@@ -20,22 +23,26 @@ from tinygpt.model.gpt import GPT
 from tinygpt.model.session import DecodeSession
 
 __all__ = [
+    "Counts",
     "Ids",
     "Nats",
     "Scorer",
-    "Watch",
+    "TokenScores",
     "engine_of",
+    "score_tokens",
     "sliding_windows",
     "target_nats",
-    "token_nats",
 ]
 
-MAX_LOGITS = 2**27
-"""Logits held at once: half a GiB in float32."""
+PIECE = 256
+"""Targets whose logits exist at once: 50 MiB with 50,257 ids."""
+
+MAX_TOKENS = 8192
+"""Tokens of the windows that a GPT reads at once, at least one window."""
 
 Ids = np.ndarray[Any, np.dtype[np.integer[Any]]]
 Nats = np.ndarray[Any, np.dtype[np.float64]]
-Watch = Callable[[torch.Tensor, torch.Tensor], None]
+Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,81 +55,91 @@ class Scorer:
     """Its name, e.g. "native"."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenScores:
+    """What each of n ids costs a model, as arrays in the order of the ids."""
+
+    nats: Nats
+    """(n,) negative log-likelihood of each; ln V where nothing stands before it."""
+    context: Counts
+    """(n,) tokens that the model saw before each; 0 where nothing stands before it."""
+    ranks: Counts
+    """(n,) 1 if no id was likelier, 2 if one was ...; 0 where nothing stands before it."""
+    best_ids: Counts
+    """(n, n_best) the likeliest ids, best first."""
+    best_probabilities: Nats
+    """(n, n_best) their probabilities."""
+
+
 def engine_of(model: GPT | Scorer) -> str:
-    """Say what gives the logits: "torch float32", "native int8" ..."""
+    """Return what gives the logits: "torch float32", "native int8" ..."""
     if isinstance(model, Scorer):
         return f"{model.engine} {model.session.precision}"
     return str(model.lm_head.weight.dtype).replace(".", " ")
 
 
 @torch.inference_mode()
-def token_nats(
+def score_tokens(
     model: GPT | Scorer,
     prefix_ids: Ids,
     ids: Ids,
     context: int,
-    stride: int,
+    strides: Sequence[int],
     *,
+    n_best: int = 0,
     batch_size: int = 16,
     progress: Callable[[float], None] | None = None,
-    watch: Watch | None = None,
-    side_by_side: list[Nats] | None = None,
-) -> Nats:
-    """Return the nats of each id given what stands before it, each scored exactly once.
+) -> tuple[TokenScores, ...]:
+    """Return what each id costs given what stands before it, once for each stride.
 
-    The window holds at most `context` input tokens and moves on by `stride`; a target is scored
+    The window holds at most `context` input tokens and moves on by the stride; a target is scored
     by the first window that holds its predecessor, so all but the first ones see at least
-    context - stride tokens.
+    context - stride tokens. A window that two strides share is computed once: with strides of half
+    the context and of all of it the second one takes only a few more logits.
 
     Args:
-        prefix_ids: (m,) unscored; without any, the first id has no predecessor and is left out.
+        prefix_ids: (m,) unscored; without any, the first id has no predecessor and costs ln V.
         ids: (n,) the targets.
-        watch: shown the logits of some targets, (n, V) float32, and their nats, (n,); in order.
-        side_by_side: filled with what the same ids cost where windows of this context stand side
-            by side. With a stride of half the context every second window is such a one, so this
-            only takes a few more logits.
+        strides: at least one, each 1 to context.
+        n_best: likeliest ids to return with each target, V at most; 0 also leaves out the ranks.
+        batch_size: windows that a GPT reads at once, as far as MAX_TOKENS goes.
+        progress: called with the share done, 0 to 1.
 
-    Returns:
-        (n,) float64, or (n - 1,) without a prefix.
+    Raises:
+        CheckpointError: the model gives a target no probability.
     """
+    sequence = np.concatenate([prefix_ids, ids]).astype(np.int64)
+    first, at = max(1, len(prefix_ids)), len(prefix_ids)
+    found = tuple(_nothing_seen(len(ids), model.config.vocab_size, n_best) for _ in strides)
+    windows = _windows(len(sequence), first, context, strides)
+    batch_size = max(1, min(batch_size, MAX_TOKENS // context))
     trained = model if isinstance(model, GPT) and model.training else None
     if trained is not None:
         trained.eval()
-    sequence = np.concatenate([prefix_ids, ids]).astype(np.int64)
-    first, both = max(1, len(prefix_ids)), side_by_side is not None
-    plan = _merged(
-        sliding_windows(len(sequence), first, context, stride),
-        sliding_windows(len(sequence), first, context, context) if both else [],
-    )
-    batch_size = max(1, min(batch_size, MAX_LOGITS // (context * model.config.vocab_size)))
-    out: list[Nats] = []
-    for _, same in itertools.groupby(plan, key=lambda w: w[1] - w[0]):
-        alike = list(same)  # all but the first
-        for i in range(0, len(alike), batch_size):
-            batch = alike[i : i + batch_size]
-            rows = np.stack([sequence[begin : end + 1] for begin, end, *_ in batch])
-            n_scored = [end + 1 - min(firsts) for _, end, *firsts in batch]
-            logits, nats = target_nats(model, rows, n_scored)
-            scored = zip(
-                batch, torch.split(logits, n_scored), torch.split(nats, n_scored), strict=True
+    try:
+        for _, alike in itertools.groupby(windows, key=lambda w: w[1] - w[0]):
+            same = list(alike)  # all but the first
+            for batch in (same[i : i + batch_size] for i in range(0, len(same), batch_size)):
+                rows = np.stack([sequence[begin : end + 1] for begin, end, _ in batch])
+                n_scored = [end + 1 - min(firsts) for _, end, firsts in batch]
+                pieces = [_costs(*piece, n_best) for piece in _logits(model, rows, n_scored)]
+                columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
+                done = 0
+                for (begin, end, firsts), n in zip(batch, n_scored, strict=True):
+                    for scores, start in zip(found, firsts, strict=True):
+                        _fill(scores, columns, done + n, start - at, end + 1 - at, start - begin)
+                    done += n
+                if progress is not None:
+                    progress(min(1.0, (batch[-1][1] + 1 - at) / len(ids)))
+    finally:
+        if trained is not None:
+            trained.train()
+    for scores in found:
+        if bad := int((~np.isfinite(scores.nats)).sum()):
+            raise CheckpointError(
+                f"the model gives {bad:,} of {len(ids):,} tokens no probability: its weights are "
+                "numbers, what it computes with them is not; take another checkpoint"
             )
-            for (_, end, sliding, beside), row_logits, row_nats in scored:
-                n, n_beside = end + 1 - sliding, end + 1 - beside
-                out.append(row_nats[len(row_nats) - n :].cpu().numpy())
-                if watch is not None and n:
-                    watch(row_logits[-n:], row_nats[-n:])
-                if side_by_side is not None and n_beside:
-                    side_by_side.append(row_nats[-n_beside:].cpu().numpy())
-            if progress is not None:
-                progress(min(1.0, sum(len(nats) for nats in out) / len(ids)))
-    if trained is not None:
-        trained.train()
-    found = np.concatenate(out) if out else np.empty(0)
-    if bad := int((~np.isfinite(found)).sum()):
-        raise CheckpointError(
-            f"the model gives {bad:,} of {found.size:,} tokens no probability: its weights are "
-            "numbers, what it computes with them is not; take another checkpoint"
-        )
     return found
 
 
@@ -142,48 +159,98 @@ def sliding_windows(n: int, first: int, context: int, stride: int) -> list[tuple
     return plan
 
 
-def _merged(
-    sliding: Sequence[tuple[int, int, int]], beside: Sequence[tuple[int, int, int]]
-) -> list[tuple[int, int, int, int]]:
-    """Return every window of two plans once.
+def target_nats(model: GPT, rows: np.ndarray[Any, Any]) -> Tensor:
+    """Return what the targets of windows cost, rows (B, T + 1): (B * T,) float64, row after row."""
+    every = _logits(model, rows, [rows.shape[1] - 1] * len(rows))
+    return torch.cat([_nats(logits, targets) for logits, targets in every])
 
-    Returns:
-        (begin, end, its first target in the one plan, that in the other) of each; end + 1 where
-        the plan does not have it.
+
+def _windows(
+    n: int, first: int, context: int, strides: Sequence[int]
+) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Return every window of the plans once: begin, end, and its first target in each plan.
+
+    That is end + 1 in a plan that does not have the window.
     """
-    firsts = [{(begin, end): first for begin, end, first in plan} for plan in (sliding, beside)]
-    return [
-        (begin, end, firsts[0].get((begin, end), end + 1), firsts[1].get((begin, end), end + 1))
-        for begin, end in sorted(firsts[0].keys() | firsts[1].keys())
+    plans = [
+        {(begin, end): start for begin, end, start in sliding_windows(n, first, context, stride)}
+        for stride in strides
     ]
+    every = sorted(set().union(*plans))
+    return [(b, e, tuple(plan.get((b, e), e + 1) for plan in plans)) for b, e in every]
 
 
-def target_nats(
-    model: GPT | Scorer, rows: np.ndarray[Any, Any], n_scored: Sequence[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score the last ids of each row, as many as asked of it, rows (B, T + 1).
+def _nothing_seen(n: int, vocab_size: int, n_best: int) -> TokenScores:
+    """Return the scores of ids that nothing stands before, for `_fill` to write over."""
+    return TokenScores(
+        nats=np.full(n, math.log(vocab_size)),
+        context=np.zeros(n, np.int64),
+        ranks=np.zeros(n, np.int64),
+        best_ids=np.zeros((n, n_best), np.int64),
+        best_probabilities=np.zeros((n, n_best)),
+    )
 
-    Returns:
-        Logits (N, V) float32 and nats (N,) float64, N in all, row after row.
+
+def _fill(
+    scores: TokenScores, columns: list[Any], to: int, begin: int, end: int, context: int
+) -> None:
+    """Write the scores of the ids begin..end-1, which lie in the columns before the row `to`.
+
+    Args:
+        context: tokens that stand before the first of them in its window.
     """
-    idx, asked = torch.from_numpy(rows.astype(np.int64)), list(zip(rows, n_scored, strict=True))
-    if isinstance(model, Scorer):
-        logits = torch.cat([_session_logits(model.session, row, n) for row, n in asked])
-    else:
-        idx = idx.to(model.lm_head.weight.device)
-        hidden = model.hidden(idx[:, :-1])  # (B, T, C)
-        scored = torch.cat([row[-n:] for row, n in zip(hidden, n_scored, strict=True)])  # (N, C)
-        logits = model.lm_head(scored).float()
+    rows, place = slice(to - (end - begin), to), slice(begin, end)
+    scores.context[place] = np.arange(context, context + end - begin)
+    fields = (scores.nats, scores.ranks, scores.best_ids, scores.best_probabilities)
+    for array, column in zip(fields, columns, strict=False):  # nats alone without n_best
+        array[place] = column[rows]
+
+
+def _costs(logits: Tensor, targets: Tensor, n_best: int) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return the nats of m targets, and with n_best their ranks and the likeliest ids there."""
+    nats = _nats(logits, targets)
+    if not n_best:
+        return (nats.cpu().numpy(),)
+    best, indices = logits.topk(n_best)  # (m, n_best)
+    own = logits.gather(1, targets[:, None])  # (m, 1)
+    ranks = (logits > own).sum(1) + 1
+    # The target's nats say what all exponentials sum to: no second pass over the vocabulary.
+    probabilities = (best.double() - own.double() - nats[:, None]).exp()
+    return tuple(part.cpu().numpy() for part in (nats, ranks, indices, probabilities))
+
+
+def _nats(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits, targets, reduction="none").double()
+
+
+def _logits(
+    model: GPT | Scorer, rows: np.ndarray[Any, Any], n_scored: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the logits of the last ids of each row, as many as asked of it, rows (B, T + 1).
+
+    Yields:
+        Logits (m, V) float32 and targets (m,), m at most PIECE, row after row.
+    """
+    idx = torch.from_numpy(rows.astype(np.int64))
     targets = torch.cat([row[-n:] for row, n in zip(idx, n_scored, strict=True)])
-    return logits, F.cross_entropy(logits, targets, reduction="none").double()
+    if isinstance(model, Scorer):
+        for row, n in zip(rows, n_scored, strict=True):
+            for logits in _session_logits(model.session, row[:-1].tolist(), n):
+                yield logits, targets[: len(logits)]
+                targets = targets[len(logits) :]
+        return
+    idx, targets = (t.to(model.lm_head.weight.device) for t in (idx, targets))
+    hidden = model.hidden(idx[:, :-1])  # (B, T, C)
+    scored = torch.cat([row[-n:] for row, n in zip(hidden, n_scored, strict=True)])  # (N, C)
+    for part, wanted in zip(torch.split(scored, PIECE), torch.split(targets, PIECE), strict=True):
+        yield model.lm_head(part).float(), wanted
 
 
-def _session_logits(
-    session: DecodeSession, row: np.ndarray[Any, Any], n_scored: int
-) -> torch.Tensor:
-    """Return the (n_scored, V) logits that predict the last ids of a row."""
-    inputs = row[:-1].tolist()
+def _session_logits(session: DecodeSession, inputs: list[int], n_scored: int) -> Iterator[Tensor]:
+    """Yield the logits (m, V) that predict the last ids of a row, m at most PIECE."""
     session.free(0)
-    if inputs[:-n_scored]:
-        session.prefill(0, inputs[:-n_scored])
-    return torch.from_numpy(session.verify(0, inputs[-n_scored:]))
+    at = len(inputs) - n_scored
+    if at:
+        session.prefill(0, inputs[:at])
+    for begin in range(at, len(inputs), PIECE):
+        yield torch.from_numpy(session.verify(0, inputs[begin : begin + PIECE]))

@@ -61,6 +61,17 @@ class LanguageModel:
 
         return Scorer(self.session(), self.config, self.engine.name)
 
+    @property
+    def escape(self) -> float | None:
+        """Probability of the escape code, which pays for characters outside a vocabulary.
+
+        None where every text can be written, or the folder does not say how many characters the
+        model was trained on.
+        """
+        from tinygpt.evaluation.eval_texts import escape_probability
+
+        return escape_probability(self.path) if self.tokenizer.kind == "char" else None
+
     def session(self, n_slots: int = 1) -> DecodeSession:
         """Return a session of its engine with this many empty slots."""
         return self.engine.session(n_slots)

@@ -11,10 +11,7 @@ from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture
 from tinygpt.ladder.cost import Allowance
 
-__all__ = ["Bench", "Stopped", "Tell"]
-
-Tell = Callable[[str, float], None]
-"""Called with what is being done and the share of it that is done, 0 to 1."""
+__all__ = ["Bench", "Stopped"]
 
 
 class Stopped(Exception):  # noqa: N818 - a signal, not an error

@@ -12,11 +12,12 @@ from tinygpt.evaluation.eval_texts import known_to_all
 from tinygpt.evaluation.result import Evaluation
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture, untrained
-from tinygpt.ladder.context import Bench, Stopped, Tell
+from tinygpt.ladder.context import Bench, Stopped
 from tinygpt.ladder.cost import Cost, Decode, Pace, cost, decode, free_memory, pace, training_flops
 from tinygpt.ladder.results import RungQuality, RungResult, RungRun
 from tinygpt.ladder.rung import Rung
 from tinygpt.ladder.train import folder_of, score, train_rung
+from tinygpt.progress import Tell
 from tinygpt.tokenizers.char_byte import Tokenizer
 
 __all__ = ["measure_rung"]

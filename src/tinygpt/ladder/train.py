@@ -6,19 +6,18 @@ A run that was interrupted is gone on with; one that is complete is only scored.
 from dataclasses import replace
 from pathlib import Path
 
-from tinygpt.evaluation.eval_texts import escape_probability
 from tinygpt.evaluation.result import Evaluation
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import load
-from tinygpt.ladder.context import Bench, Stopped, Tell
+from tinygpt.ladder.context import Bench, Stopped
 from tinygpt.ladder.cost import training_flops
 from tinygpt.ladder.results import RungRun
 from tinygpt.ladder.rung import Rung
+from tinygpt.progress import Tell
 from tinygpt.runs.checkpoint import load_newest
 from tinygpt.runs.events import Saved, Step
 from tinygpt.runs.folder import CHECKPOINTS
 from tinygpt.runs.log import last_evaluation
-from tinygpt.tokenizers.char_byte import CharTokenizer
 from tinygpt.training.resume import resume
 from tinygpt.training.train import train
 
@@ -124,9 +123,8 @@ def score(lm: LanguageModel, bench: Bench, tell: Tell) -> Evaluation:
         bench.check()
         tell("scoring", share)
 
-    escape = escape_probability(lm.path) if isinstance(lm.tokenizer, CharTokenizer) else None
     text = bench.text
-    return lm.evaluate(text.text, prefix=text.prefix, escape=escape, progress=check)
+    return lm.evaluate(text.text, prefix=text.prefix, escape=lm.escape, progress=check)
 
 
 def folder_of(rung: Rung, number: int, seed: int, bench: Bench) -> Path:

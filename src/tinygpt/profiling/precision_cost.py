@@ -29,19 +29,16 @@ class PrecisionCost:
     """Bytes scored: the beginning of the text."""
 
 
-def precision_costs(
-    lm: LanguageModel, text: Text, escape: float | None
-) -> tuple[PrecisionCost, ...]:
+def precision_costs(lm: LanguageModel, text: Text) -> tuple[PrecisionCost, ...]:
     """Score the beginning of a text in every precision, where the native engine is asked for.
 
     Args:
         lm: with real weights.
-        text: of which the first 8 KiB are scored.
-        escape: as `evaluate`.
+        text: of which the first 8 KiB are scored; unknown characters are paid for.
     """
     if not isinstance(lm.engine, Engine) or lm.engine.name != "native" or not lm.engine.asked:
         return ()
-    start, found = first_bytes(text.text, BENCH_BYTES), []
+    start, escape, found = first_bytes(text.text, BENCH_BYTES), lm.escape, []
     reference = lm.engine.other(engine="torch").model
     exact = evaluate(reference, lm.tokenizer, start, prefix=text.prefix, escape=escape)
     for precision in PRECISIONS:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tinygpt.data.batches import prepare, with_monitor
 from tinygpt.data.corpora import Corpus, load_corpus
-from tinygpt.data.text_files import Progress
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.formats.model_folder import read_config
 from tinygpt.inference.device import differences, environment, pick_as_recorded
+from tinygpt.progress import Tell
 from tinygpt.runs.checkpoint import load_newest
 from tinygpt.runs.events import Event, Resumed
 from tinygpt.runs.folder import CHECKPOINTS, Recipe, read_environment, read_recipe
@@ -40,7 +40,7 @@ def resume(
     clock: Callable[[], float] = time.monotonic,
     started_s: float | None = None,
     stop: Callable[[], bool] = lambda: False,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> Iterator[Event]:
     """Go on with a run from its newest checkpoint that is whole.
 
@@ -133,7 +133,7 @@ def resume(
     return _go_on(run, begin)
 
 
-def _recorded_corpus(run: Path, recipe: Recipe, progress: Progress | None) -> Corpus:
+def _recorded_corpus(run: Path, recipe: Recipe, progress: Tell | None) -> Corpus:
     try:
         return load_corpus(recipe.corpus.corpus, sha256=recipe.corpus.sha256, progress=progress)
     except DataError as error:

@@ -19,12 +19,12 @@ from tinygpt.config.train_config import CorpusConfig, OptimConfig, TokenizerConf
 from tinygpt.data.batches import Data, prepare, with_monitor
 from tinygpt.data.corpora import Corpus, load_corpus
 from tinygpt.data.fit_tokenizer import make_tokenizer
-from tinygpt.data.text_files import Progress
 from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.formats.weights import weights_sha256
 from tinygpt.inference.device import Device, environment, pick_device
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.model.external_config import gpt2_config
+from tinygpt.progress import Tell
 from tinygpt.runs.events import Event, Saved
 from tinygpt.runs.folder import Recipe, create, refuse_existing
 from tinygpt.runs.names import next_run
@@ -63,7 +63,7 @@ def train(
     clock: Callable[[], float] = time.monotonic,
     started_s: float | None = None,
     stop: Callable[[], bool] = lambda: False,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> Iterator[Event]:
     """Train a model in a new run folder.
 
@@ -173,7 +173,7 @@ def _paced(
     train: TrainConfig,
     budget: Budget,
     threads: int,
-    tell: Progress,
+    tell: Tell,
 ) -> tuple[TrainConfig, Device, str]:
     """Choose what was not asked for, the CPU threads and the batch, by what the machine does now.
 
@@ -226,7 +226,7 @@ def _checked_start(start: LanguageModel | None, expected: str | None) -> str | N
     return found
 
 
-def _within(budget: Budget, progress: Progress | None) -> Progress:
+def _within(budget: Budget, progress: Tell | None) -> Tell:
     """Pass progress on, and end what takes longer than the minutes."""
 
     def tell(what: str, share: float) -> None:
@@ -245,7 +245,7 @@ def _model_and_tokenizer(
     tokenizer_config: TokenizerConfig | None,
     start: LanguageModel | None,
     corpus: Corpus,
-    tell: Progress,
+    tell: Tell,
 ) -> tuple[ModelConfig, Tokenizer]:
     if start is not None:
         if config is not None and config != start.config:

@@ -212,12 +212,10 @@ def _bits_per_byte(run: Run) -> float | None:
 
     text = run.data.held_out_text.encode()[:SCORED_BYTES].decode("utf-8", "ignore")
     model = run.model
-    was_training = model.training
     before = run.data.train_text[-_PREFIX_CHARACTERS * model.config.n_positions :]
     try:
         found = evaluate(model, run.tokenizer, text, prefix=before, progress=check)
     except _Stopped:
-        model.train(was_training)
         return None
     return found.bits_per_byte
 

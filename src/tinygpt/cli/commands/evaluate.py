@@ -114,15 +114,12 @@ def _held_out(lm: "LanguageModel", n_bytes: int | None) -> "Text":
 
 
 def _escape(lm: "LanguageModel") -> float | None:
-    from tinygpt.evaluation.eval_texts import escape_probability
-
-    escape = escape_probability(lm.path)
-    if escape is None and lm.tokenizer.kind == "char":
+    if lm.escape is None and lm.tokenizer.kind == "char":
         raise ConfigError(
             f"{lm.name}: its training.json does not say how many characters it was trained on, "
             "so the escape code has no price; use --unknown refuse"
         )
-    return escape
+    return lm.escape
 
 
 def _document(lm: "LanguageModel", text: "Text", result: "Evaluation") -> dict[str, Any]:

@@ -12,8 +12,8 @@ from tinygpt.config.train_config import CorpusConfig, OptimConfig, TokenizerConf
 
 if TYPE_CHECKING:
     from tinygpt.data.corpora import Corpus
-    from tinygpt.data.text_files import Progress
     from tinygpt.inference.language_model import LanguageModel
+    from tinygpt.progress import Tell
     from tinygpt.runs.run_file import RunFile
 
 __all__ = ["command"]
@@ -187,7 +187,7 @@ def _optim_config(settings: "RunFile") -> OptimConfig | None:
     return OptimConfig(**FINE_TUNING | settings.optim)
 
 
-def _corpus(settings: "RunFile", tell: "Progress") -> "Corpus":
+def _corpus(settings: "RunFile", tell: "Tell") -> "Corpus":
     from tinygpt.data.corpora import load_corpus, load_default_corpus
 
     if not settings.corpus:
