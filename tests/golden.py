@@ -152,7 +152,7 @@ def comparable(path: Path) -> Any:
         case ".jsonl":
             return [without_clock(json.loads(line)) for line in data.splitlines()]
         case ".html" | ".md":
-            return re.sub(r"-?\d[\d,.]*(e-?\d+)?", "#", data.decode()).splitlines()
+            return re.sub(r"-?\d[\d,.]*(e-?\d+)?( [kMG]\b)?", "#", data.decode()).splitlines()
         case _:
             return data
 
