@@ -103,6 +103,15 @@ def test_each_wing_says_what_comes_in_goes_out_and_where_to_begin(wing: Path) ->
     assert all(next(wing.rglob(name), None) for name in opened), opened
 
 
+def test_a_class_name_is_used_once() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(path.relative_to(SOURCE).as_posix())
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
+
+
 def test_model_fits_in_three_hundred_lines() -> None:
     assert len((SOURCE / "model" / "gpt.py").read_text("utf-8").splitlines()) <= 300
 

@@ -24,7 +24,7 @@ from tinygpt.inference.device import environment, pick_device
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture, open_model
 from tinygpt.ladder.changes import Change
-from tinygpt.ladder.context import Bench, Stopped
+from tinygpt.ladder.context import LadderContext, Stopped
 from tinygpt.ladder.cost import Allowance
 from tinygpt.ladder.measure import measure_rung
 from tinygpt.ladder.results import (
@@ -121,7 +121,7 @@ def climb(
         **{name: machine[name] for name in ("device", "dtype", "threads")},
     }
     ladder = _ladder(folder, settings, machine, text, [rung.to_dict() for rung in rungs])
-    bench = Bench(
+    context = LadderContext(
         corpus=corpus,
         allowance=allowance,
         folder=folder,
@@ -133,7 +133,7 @@ def climb(
         clock=clock,
         stop=stop,
     )
-    return _climb(ladder, rungs, bench, progress)
+    return _climb(ladder, rungs, context, progress)
 
 
 def _ladder(
@@ -174,39 +174,39 @@ def _timed(text: str, rungs: Sequence[Rung]) -> str:
 
 
 def _climb(
-    ladder: Ladder, rungs: Sequence[Rung], bench: Bench, progress: Callable[[At], None]
+    ladder: Ladder, rungs: Sequence[Rung], context: LadderContext, progress: Callable[[At], None]
 ) -> Iterator[Ladder]:
     try:
-        bench.folder.mkdir(parents=True, exist_ok=True)
+        context.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MachineError(f"{bench.folder} can't be made: {error.strerror or error}") from None
-    with locked(bench.folder):
-        if not (bench.folder / LADDER).exists():
-            write_ladder(bench.folder, ladder)
+        raise MachineError(f"{context.folder} can't be made: {error.strerror or error}") from None
+    with locked(context.folder):
+        if not (context.folder / LADDER).exists():
+            write_ladder(context.folder, ladder)
         yield ladder
         for index, rung in enumerate(rungs):
-            if _is_done(ladder, index, rung, bench):
+            if _is_done(ladder, index, rung, context):
                 continue
-            tell = _Teller(rungs, index, ladder.rungs, bench, bench.clock(), progress)
+            tell = _Teller(rungs, index, ladder.rungs, context, context.clock(), progress)
             changed = differing(rungs[index - 1] if index else None, rung)
             first = next((r.runs[0].train_bytes for r in ladder.rungs if r.runs), None)
             try:
-                result = measure_rung(rung, index + 1, changed, first, bench, tell)
+                result = measure_rung(rung, index + 1, changed, first, context, tell)
             except Stopped:
                 return
             ladder = ladder.with_rung(index, result)
-            write_ladder(bench.folder, ladder)
+            write_ladder(context.folder, ladder)
             yield ladder
 
 
-def _is_done(ladder: Ladder, index: int, rung: Rung, bench: Bench) -> bool:
+def _is_done(ladder: Ladder, index: int, rung: Rung, context: LadderContext) -> bool:
     """Say whether a rung was measured: not if weights or a vocabulary are here that were not."""
     if index >= len(ladder.rungs):
         return False
     result = ladder.rungs[index]
     if rung.start is None:
         return result.cost.bytes_per_token is not None
-    return result.missing_weights is None or bool(bench.opened[rung.start].missing_weights)
+    return result.missing_weights is None or bool(context.opened[rung.start].missing_weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,13 +216,13 @@ class _Teller:
     rungs: Sequence[Rung]
     index: int
     done: Sequence[RungResult]
-    bench: Bench
+    context: LadderContext
     began_s: float
     progress: Callable[[At], None]
 
     def __call__(self, doing: str, share: float) -> None:
-        spent_s = self.bench.clock() - self.began_s
-        left_s = _left_s(self.rungs[self.index :], self.done, self.bench, spent_s)
+        spent_s = self.context.clock() - self.began_s
+        left_s = _left_s(self.rungs[self.index :], self.done, self.context, spent_s)
         name, n_rungs = self.rungs[self.index].name, len(self.rungs)
         number = self.index + 1
         at = At(rung=number, n_rungs=n_rungs, name=name, doing=doing, share=share, left_s=left_s)
@@ -230,13 +230,13 @@ class _Teller:
 
 
 def _left_s(
-    to_come: Sequence[Rung], done: Sequence[RungResult], bench: Bench, spent_s: float
+    to_come: Sequence[Rung], done: Sequence[RungResult], context: LadderContext, spent_s: float
 ) -> float | None:
     """Estimate the rest: a rung takes what the others took, or the minutes that it may take."""
     took: dict[bool, list[float]] = {True: [], False: []}
     for result in done:
         took[result.cost.training_memory_bytes is not None].append(result.elapsed_s)
-    minutes = bench.allowance.minutes
+    minutes = context.allowance.minutes
 
     def expected_s(rung: Rung) -> float | None:
         known = took[rung.trained]
@@ -244,7 +244,7 @@ def _left_s(
             return statistics.mean(known)
         if not rung.trained:
             return 0.0
-        return None if minutes is None else 60 * minutes * bench.n_seeds
+        return None if minutes is None else 60 * minutes * context.n_seeds
 
     expected = [expected_s(rung) for rung in to_come]
     if any(seconds is None for seconds in expected):

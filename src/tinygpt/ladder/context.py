@@ -11,7 +11,7 @@ from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture
 from tinygpt.ladder.cost import Allowance
 
-__all__ = ["Bench", "Stopped"]
+__all__ = ["LadderContext", "Stopped"]
 
 
 class Stopped(Exception):  # noqa: N818 - a signal, not an error
@@ -19,8 +19,8 @@ class Stopped(Exception):  # noqa: N818 - a signal, not an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What all rungs are measured with."""
+class LadderContext:
+    """What all rungs share: the corpus, the budget, the text, the device, the clock."""
 
     corpus: Corpus
     allowance: Allowance

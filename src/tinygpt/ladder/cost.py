@@ -33,10 +33,10 @@ __all__ = [
     "LEAST_STEPS",
     "Allowance",
     "Cost",
-    "Decode",
+    "DecodeSpeed",
     "Pace",
     "cost",
-    "decode",
+    "decode_speed",
     "free_memory",
     "pace",
     "training_flops",
@@ -119,7 +119,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decode:
+class DecodeSpeed:
     """How fast it writes: median and range of the rounds (profiling/speed.py)."""
 
     bytes_per_s: float
@@ -170,7 +170,7 @@ def training_flops(config: ModelConfig, train: TrainConfig) -> int:
     return 3 * n_windows * sum(forward_flops(config, train.block_size).values())
 
 
-def decode(lm: LanguageModel, text: str, clock: Callable[[], float]) -> Decode:
+def decode_speed(lm: LanguageModel, text: str, clock: Callable[[], float]) -> DecodeSpeed:
     """Time how fast a model writes the second half of a text.
 
     Raises:
@@ -178,7 +178,7 @@ def decode(lm: LanguageModel, text: str, clock: Callable[[], float]) -> Decode:
     """
     (speed,) = measure_speeds([lm], text, clock=clock)
     found = speed.decode_bytes_per_s
-    return Decode(
+    return DecodeSpeed(
         bytes_per_s=found.median,
         min_bytes_per_s=found.min,
         max_bytes_per_s=found.max,

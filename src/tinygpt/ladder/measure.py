@@ -12,8 +12,17 @@ from tinygpt.evaluation.eval_texts import known_to_all
 from tinygpt.evaluation.result import Evaluation
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture, untrained
-from tinygpt.ladder.context import Bench, Stopped
-from tinygpt.ladder.cost import Cost, Decode, Pace, cost, decode, free_memory, pace, training_flops
+from tinygpt.ladder.context import LadderContext, Stopped
+from tinygpt.ladder.cost import (
+    Cost,
+    DecodeSpeed,
+    Pace,
+    cost,
+    decode_speed,
+    free_memory,
+    pace,
+    training_flops,
+)
 from tinygpt.ladder.results import RungQuality, RungResult, RungRun
 from tinygpt.ladder.rung import Rung
 from tinygpt.ladder.train import folder_of, score, train_rung
@@ -33,7 +42,7 @@ def measure_rung(
     number: int,
     changes: dict[str, list[Any]],
     first_bytes: int | None,
-    bench: Bench,
+    context: LadderContext,
     tell: Tell,
 ) -> RungResult:
     """Measure one rung.
@@ -42,66 +51,71 @@ def measure_rung(
         number: its place, from 1.
         changes: what it changes of the rung before.
         first_bytes: of text that the first trained rung was trained on, for the estimate.
-        bench: what all rungs are measured with.
+        context: what all rungs are measured with.
         tell: told what is being done.
 
     Raises:
-        Stopped: `bench.stop` said so; a run in hand is saved.
+        Stopped: `context.stop` said so; a run in hand is saved.
         MachineError: the disk refused.
     """
-    began_s = bench.clock()
+    began_s = context.clock()
     tell("opening", 0.0)
-    lm, tokenizer, missing = _opened(rung, bench)
-    known = "" if tokenizer is None else known_to_all(bench.text.text, [tokenizer])
+    lm, tokenizer, missing = _opened(rung, context)
+    known = "" if tokenizer is None else known_to_all(context.text.text, [tokenizer])
     sizes = cost(rung, tokenizer, known)
-    speed: Decode | str = missing or ""
+    speed: DecodeSpeed | str = missing or ""
     outlook = _Outlook(None, None, 1.0, None)
     runs: tuple[RungRun, ...] = ()
     evaluations: list[Evaluation] = []
     if lm is not None:
-        bench.check()
+        context.check()
         tell("timing", 0.0)
-        speed = _decode(lm, bench)
+        speed = _decode_speed(lm, context)
         if rung.trained:
-            outlook = _outlook(lm, rung, number, sizes, bench)
+            outlook = _outlook(lm, rung, number, sizes, context)
         missing = (lm.missing_weights if rung.start else None) or outlook.refusal
         if missing is None and rung.trained:
             try:
                 runs, evaluations = train_rung(
-                    lm, rung, number, outlook.steps, outlook.bytes_per_token, bench, tell
+                    lm, rung, number, outlook.steps, outlook.bytes_per_token, context, tell
                 )
             except ConfigError as error:
                 missing = str(error)
         elif missing is None:
-            evaluations = [score(lm, bench, tell)]
+            evaluations = [score(lm, context, tell)]
     return RungResult(
         name=rung.name,
         changes=changes,
         cost=sizes,
-        decode=speed if isinstance(speed, Decode) else None,
+        decode=speed if isinstance(speed, DecodeSpeed) else None,
         decode_missing=speed if isinstance(speed, str) else None,
         pace=outlook.pace,
         runs=runs,
         quality=_quality(evaluations) if missing is None else None,
         missing=missing,
-        missing_weights=bench.opened[rung.start].missing_weights if rung.start else None,
+        missing_weights=context.opened[rung.start].missing_weights if rung.start else None,
         estimated_train_s=first_bytes / outlook.pace.bytes_per_s
         if missing is not None and outlook.pace is not None and first_bytes is not None
         else None,
-        elapsed_s=bench.clock() - began_s,
+        elapsed_s=context.clock() - began_s,
     )
 
 
-def _opened(rung: Rung, bench: Bench) -> tuple[LanguageModel | None, Tokenizer | None, str | None]:
+def _opened(
+    rung: Rung, context: LadderContext
+) -> tuple[LanguageModel | None, Tokenizer | None, str | None]:
     """Return the model before its training, its tokenizer, and why there is none."""
     if rung.start is not None:
-        model = bench.opened[rung.start]
+        model = context.opened[rung.start]
         if isinstance(model, Architecture):
             return None, model.tokenizer, model.missing_weights
         return model, model.tokenizer, None
     try:
         tokenizer = make_tokenizer(
-            rung.tokenizer.tokenizer, bench.corpus, rung.model.vocab_size, lambda *_: bench.check()
+            rung.tokenizer.tokenizer,
+            context.corpus,
+            rung.model.vocab_size,
+            lambda *_: context.check(),
         )
     except TinyGPTError as error:
         return None, None, str(error)
@@ -111,14 +125,14 @@ def _opened(rung: Rung, bench: Bench) -> tuple[LanguageModel | None, Tokenizer |
         tokenizer,
         _UNTRAINED,
         engine="torch",
-        device=str(bench.device.device),
+        device=str(context.device.device),
     )
     return lm, tokenizer, None
 
 
-def _decode(lm: LanguageModel, bench: Bench) -> Decode | str:
+def _decode_speed(lm: LanguageModel, context: LadderContext) -> DecodeSpeed | str:
     try:
-        return decode(lm, known_to_all(bench.timed, [lm.tokenizer]), bench.clock)
+        return decode_speed(lm, known_to_all(context.timed, [lm.tokenizer]), context.clock)
     except DataError as error:
         return str(error)
 
@@ -135,14 +149,18 @@ class _Outlook(NamedTuple):
     """Why the rung can't be trained; None if it can."""
 
 
-def _outlook(lm: LanguageModel, rung: Rung, number: int, sizes: Cost, bench: Bench) -> _Outlook:
-    needed, free = sizes.training_memory_bytes or 0, free_memory(bench.device.device)
+def _outlook(
+    lm: LanguageModel, rung: Rung, number: int, sizes: Cost, context: LadderContext
+) -> _Outlook:
+    needed, free = sizes.training_memory_bytes or 0, free_memory(context.device.device)
     if free is not None and needed > free:
         why = f"training takes {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are free"
         return _Outlook(None, None, 1.0, why)
     try:
-        data = prepare(bench.corpus, lm.tokenizer, rung.train.block_size, lambda *_: bench.check())
-        found = pace(lm, rung, data, bench.device, clock=bench.clock, stop=bench.stop)
+        data = prepare(
+            context.corpus, lm.tokenizer, rung.train.block_size, lambda *_: context.check()
+        )
+        found = pace(lm, rung, data, context.device, clock=context.clock, stop=context.stop)
     except _REFUSED as error:
         return _Outlook(None, None, 1.0, str(error))
     except torch.OutOfMemoryError:
@@ -150,9 +168,9 @@ def _outlook(lm: LanguageModel, rung: Rung, number: int, sizes: Cost, bench: Ben
     if found is None:
         raise Stopped
     step_bytes = rung.train.tokens_per_step * data.bytes_per_token
-    steps = bench.allowance.steps(step_bytes, training_flops(rung.model, rung.train))
-    begun = any(folder_of(rung, number, seed, bench).exists() for seed in range(bench.n_seeds))
-    refusal = None if begun else bench.allowance.refusal(steps, found.step_s)
+    steps = context.allowance.steps(step_bytes, training_flops(rung.model, rung.train))
+    begun = any(folder_of(rung, number, seed, context).exists() for seed in range(context.n_seeds))
+    refusal = None if begun else context.allowance.refusal(steps, found.step_s)
     return _Outlook(found, steps, data.bytes_per_token, refusal)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tinygpt.config.schema import from_dict
 from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.formats.model_folder import read_json
-from tinygpt.ladder.cost import Cost, Decode, Pace
+from tinygpt.ladder.cost import Cost, DecodeSpeed, Pace
 from tinygpt.storage.files import write_file
 
 __all__ = [
@@ -74,7 +74,7 @@ class RungResult:
     changes: dict[str, list[Any]]
     """"table.key" -> [before, after], against the rung before it; empty for the first."""
     cost: Cost
-    decode: Decode | None
+    decode: DecodeSpeed | None
     decode_missing: str | None
     pace: Pace | None
     """None where nothing is trained, or not a step could be timed."""
@@ -157,7 +157,12 @@ def read_ladder(folder: Path) -> Ladder:
 
 def _result(data: Mapping[str, Any], where: str) -> RungResult:
     parts: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {}
-    for name, cls in (("cost", Cost), ("decode", Decode), ("pace", Pace), ("quality", RungQuality)):
+    for name, cls in (
+        ("cost", Cost),
+        ("decode", DecodeSpeed),
+        ("pace", Pace),
+        ("quality", RungQuality),
+    ):
         if parts.get(name) is not None:
             parts[name] = from_dict(cls, parts[name], f"{where}: {name}")
     parts["runs"] = [from_dict(RungRun, run, f"{where}: runs") for run in parts.get("runs", ())]

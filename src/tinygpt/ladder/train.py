@@ -9,7 +9,7 @@ from pathlib import Path
 from tinygpt.evaluation.result import Evaluation
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import load
-from tinygpt.ladder.context import Bench, Stopped
+from tinygpt.ladder.context import LadderContext, Stopped
 from tinygpt.ladder.cost import training_flops
 from tinygpt.ladder.results import RungRun
 from tinygpt.ladder.rung import Rung
@@ -30,7 +30,7 @@ def train_rung(
     number: int,
     steps: int | None,
     bytes_per_token: float,
-    bench: Bench,
+    context: LadderContext,
     tell: Tell,
 ) -> tuple[tuple[RungRun, ...], list[Evaluation]]:
     """Train a run for each seed and score it.
@@ -41,7 +41,7 @@ def train_rung(
         number: its place, from 1.
         steps: of each run; None where the minutes decide.
         bytes_per_token: of the training part.
-        bench: what all rungs are measured with.
+        context: what all rungs are measured with.
         tell: told what is being done.
 
     Raises:
@@ -49,13 +49,16 @@ def train_rung(
         Stopped: the run in hand is saved.
     """
     runs, evaluations = [], []
-    for seed in range(bench.n_seeds):
-        folder = folder_of(rung, number, seed, bench)
-        _one_run(lm, rung, seed, steps, folder, bench, tell)
+    for seed in range(context.n_seeds):
+        folder = folder_of(rung, number, seed, context)
+        _one_run(lm, rung, seed, steps, folder, context, tell)
         trained = load(
-            folder, engine="torch", device=str(bench.device.device), threads=bench.device.threads
+            folder,
+            engine="torch",
+            device=str(context.device.device),
+            threads=context.device.threads,
         )
-        found = score(trained, bench, tell)
+        found = score(trained, context, tell)
         last = last_evaluation(folder)
         assert last is not None  # the run is complete
         runs.append(
@@ -80,24 +83,24 @@ def _one_run(
     seed: int,
     steps: int | None,
     folder: Path,
-    bench: Bench,
+    context: LadderContext,
     tell: Tell,
 ) -> None:
     """Train a run to its end, from where it is."""
-    picked = bench.device
-    doing = "training" if bench.n_seeds == 1 else f"training, seed {seed}"
+    picked = context.device
+    doing = "training" if context.n_seeds == 1 else f"training, seed {seed}"
     tell(doing, 0.0)
     if folder.exists():
         checkpoint, _ = load_newest(folder / CHECKPOINTS)
         if checkpoint.state["finished"]:
             return
-        events = resume(folder, corpus=bench.corpus, clock=bench.clock, stop=bench.stop)
+        events = resume(folder, corpus=context.corpus, clock=context.clock, stop=context.stop)
     else:
-        minutes = bench.allowance.minutes if steps is None else None
+        minutes = context.allowance.minutes if steps is None else None
         events = train(
             None if rung.start else rung.model,
             replace(rung.train, minutes=minutes, max_steps=steps, seed=seed),
-            bench.corpus,
+            context.corpus,
             optim_config=rung.optim,
             tokenizer_config=None if rung.start else rung.tokenizer,
             out=folder,
@@ -105,9 +108,9 @@ def _one_run(
             device=str(picked.device),
             dtype=str(picked.dtype).removeprefix("torch."),
             threads=picked.threads,
-            clock=bench.clock,
-            stop=bench.stop,
-            progress=lambda *_: bench.check(),
+            clock=context.clock,
+            stop=context.stop,
+            progress=lambda *_: context.check(),
         )
     for event in events:
         if isinstance(event, Step):
@@ -116,18 +119,18 @@ def _one_run(
             raise Stopped
 
 
-def score(lm: LanguageModel, bench: Bench, tell: Tell) -> Evaluation:
+def score(lm: LanguageModel, context: LadderContext, tell: Tell) -> Evaluation:
     """Score the ladder's text; unknown characters are paid for as in a comparison."""
 
     def check(share: float) -> None:
-        bench.check()
+        context.check()
         tell("scoring", share)
 
-    text = bench.text
+    text = context.text
     return lm.evaluate(text.text, prefix=text.prefix, escape=lm.escape, progress=check)
 
 
-def folder_of(rung: Rung, number: int, seed: int, bench: Bench) -> Path:
+def folder_of(rung: Rung, number: int, seed: int, context: LadderContext) -> Path:
     """Return the run folder of a rung."""
     name = f"{number:02d}-{rung.name}"
-    return bench.folder / (name if bench.n_seeds == 1 else f"{name}-seed{seed}")
+    return context.folder / (name if context.n_seeds == 1 else f"{name}-seed{seed}")

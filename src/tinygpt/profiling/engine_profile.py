@@ -21,7 +21,7 @@ from tinygpt.profiling.speed import Speed, Spread, measure_speeds, time_loads
 if TYPE_CHECKING:
     from tinygpt.evaluation.result import Evaluation
 
-__all__ = ["Measured", "Writing", "measure"]
+__all__ = ["GenerationSpeed", "Measured", "measure"]
 
 BATCH_SIZES = (1, 8)
 N_WRITTEN = 64
@@ -29,7 +29,7 @@ N_WRITTEN = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Writing:
+class GenerationSpeed:
     """How fast text is written as `generate` writes it, several sequences at once."""
 
     batch_size: int
@@ -58,7 +58,7 @@ class Measured:
     """Of the weights, by the config (model/costs.py), in float32."""
     kv_cache_bytes: int | None
     """Of keys and values of a full context, by the config, in float32; None if unknown."""
-    writing: tuple[Writing, ...]
+    writing: tuple[GenerationSpeed, ...]
     """Batch 1 and 8."""
     step_bytes: int | None
     """What one step of `speed` reads on average, weights, keys and values; None if unknown."""
@@ -95,7 +95,7 @@ def measure(
     """
     (speed,) = measure_speeds([lm], text, clock=clock)
     peak = peak_memory_bytes()  # of one text, and before the model is opened again beside itself
-    writing = tuple(_measure_writing(lm, text, size, clock) for size in BATCH_SIZES)
+    writing = tuple(_measure_generation(lm, text, size, clock) for size in BATCH_SIZES)
     step_bytes, limit = _memory_limit(lm, speed, clock)
     costs = account_of(lm.config)
     is_real = lm.missing_weights is None
@@ -117,9 +117,9 @@ def measure(
     )
 
 
-def _measure_writing(
+def _measure_generation(
     lm: LanguageModel, text: str, batch_size: int, clock: Callable[[], float], n_rounds: int = 3
-) -> Writing:
+) -> GenerationSpeed:
     """Time greedy generation, after one round that is not counted."""
     n = lm.config.n_positions
     ids = lm.tokenizer.encode(text).tolist()[: max(1, n // 2)][:32]
@@ -133,7 +133,7 @@ def _measure_writing(
         for _ in written:
             pass
         rates.append(batch_size * (n_new - 1) / (clock() - began_s))
-    return Writing(batch_size=batch_size, tok_per_s=Spread.of(rates[1:]), new_tokens=n_new)
+    return GenerationSpeed(batch_size=batch_size, tok_per_s=Spread.of(rates[1:]), new_tokens=n_new)
 
 
 def _memory_limit(

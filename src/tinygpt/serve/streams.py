@@ -13,7 +13,7 @@ from functools import partial
 
 from starlette.types import Receive
 
-from tinygpt.serve.batching.jobs import Piece, Token
+from tinygpt.serve.batching.jobs import Piece, SampledToken
 from tinygpt.serve.completions import Prepared
 from tinygpt.serve.errors import Refusal, log_failure
 from tinygpt.serve.responses import Choice, Completion, FinishReason, Logprobs, Usage
@@ -145,7 +145,7 @@ class _Offsets:
         return found
 
 
-def _alternatives(token: Token) -> dict[str, float] | None:
+def _alternatives(token: SampledToken) -> dict[str, float] | None:
     """Return the likeliest tokens, best first, and the one that was taken."""
     if token.logprob is None:
         return None

@@ -10,7 +10,7 @@ import pytest
 from tests.report.comparison.test_html import HOSTILE, Page, blank, compared, model
 
 from tinygpt.config.model_config import PRESETS
-from tinygpt.ladder.cost import Cost, Decode, Pace
+from tinygpt.ladder.cost import Cost, DecodeSpeed, Pace
 from tinygpt.ladder.results import Ladder, RungQuality, RungResult
 from tinygpt.report import comparison_page, ladder_page
 from tinygpt.report.ladder.rows import cells, ladder_notes
@@ -27,7 +27,7 @@ COST = Cost(
     kv_cache_bytes=2**19,
 )
 PACE = Pace(step_s=0.01, n_steps=20, bytes_per_s=4000.0)
-DECODE = Decode(
+DECODE = DecodeSpeed(
     bytes_per_s=600.0,
     min_bytes_per_s=500.0,
     max_bytes_per_s=700.0,

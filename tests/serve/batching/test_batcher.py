@@ -271,8 +271,8 @@ class TestWhatGoesWrong:
         self, lm: LanguageModel, start: Callable[..., Batcher]
     ) -> None:
         batcher, heard = start(lm, n_slots=2), [Heard(), Heard()]
-        session, told = batcher._turns._session, []
-        batcher._turns._observer.failed = told.append  # type: ignore[method-assign]
+        session, told = batcher._scheduler._session, []
+        batcher._scheduler._observer.failed = told.append  # type: ignore[method-assign]
         real = session.step
 
         def broken(slots: Any, ids: Any) -> None:
@@ -294,7 +294,7 @@ class TestWhatGoesWrong:
     ) -> None:
         batcher, heard = start(lm, n_slots=1), [Heard(), Heard()]
         started, breaks = threading.Event(), threading.Event()
-        real = batcher._turns._write
+        real = batcher._scheduler._decode
 
         def broken() -> None:
             started.set()
@@ -303,7 +303,7 @@ class TestWhatGoesWrong:
                 raise MemoryError
             real()
 
-        monkeypatch.setattr(batcher._turns, "_write", broken)
+        monkeypatch.setattr(batcher._scheduler, "_decode", broken)
         for one in heard:
             batcher.submit(job_of([1], max_new_tokens=30), one)
         assert started.wait(10)
@@ -321,7 +321,7 @@ class TestWhatGoesWrong:
         def dies() -> None:
             raise SystemExit
 
-        monkeypatch.setattr(batcher._turns, "turn", dies)
+        monkeypatch.setattr(batcher._scheduler, "step", dies)
         batcher.submit(job_of([1], max_new_tokens=30), heard)
         assert heard.wait().reason == "error"
         batcher._thread.join(10)

@@ -1,4 +1,4 @@
-"""One turn after another, without a thread: who gets a slot, what is read, who ends."""
+"""One step after another, without a thread: who gets a slot, what is read, who ends."""
 
 import functools
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from tinygpt.inference.generate import generate_ids
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.model.gpt import GPT
 from tinygpt.serve.batching.jobs import Job
-from tinygpt.serve.batching.scheduler import Turns
-from tinygpt.serve.batching.sequence import Writing
+from tinygpt.serve.batching.scheduler import Scheduler
+from tinygpt.serve.batching.sequence import ActiveSequence
 
 ENDLESS = 10_000
 
@@ -47,22 +47,22 @@ class Noted:
 
 
 class Bench:
-    """Turns of a model with a clock that stands still."""
+    """A scheduler with a clock that stands still."""
 
     def __init__(self, lm: LanguageModel, n_slots: int, chunk: int = 64) -> None:
         self.lm, self.now_s, self.noted = lm, 0.0, Noted()
         self.session: Any = lm.session(n_slots)
-        self.turns = Turns(self.session, chunk, self.noted, lambda: self.now_s)
+        self.scheduler = Scheduler(self.session, chunk, self.noted, lambda: self.now_s)
 
-    def add(self, job: Job) -> tuple[Writing, Heard]:
+    def add(self, job: Job) -> tuple[ActiveSequence, Heard]:
         heard = Heard()
-        one = Writing(job, heard, self.lm.tokenizer, self.now_s)
-        self.turns.waiting.push(one)
+        one = ActiveSequence(job, heard, self.lm.tokenizer, self.now_s)
+        self.scheduler.queue.push(one)
         return one, heard
 
     def turn(self, n: int = 1) -> None:
         for _ in range(n):
-            self.turns.turn()
+            self.scheduler.step()
 
     def turns_until(self, condition: Callable[[], bool]) -> int:
         for n in range(2000):
@@ -164,7 +164,7 @@ class TestTurnsOfClients:
         _, poor = at.add(job_of([5], client="poor", max_new_tokens=3))
         at.turn()
         assert len(poor.ids) == 1
-        assert len(at.turns.waiting) == 1
+        assert len(at.scheduler.queue) == 1
         at.turns_until(lambda: all(one.reason for one in heard))
         for job, one in zip(jobs, heard, strict=True):
             expected = generate_ids(at.lm.session(), list(job.ids), job.generation, seed=job.seed)
@@ -210,7 +210,7 @@ class TestEnds:
         at.turn()
         assert runs.reason == "timeout"
         assert len(runs.ids) == 4
-        assert at.turns.free == [0]
+        assert at.scheduler.free == [0]
 
     def test_logits_that_are_no_numbers_end_their_job_alone(
         self, bench: Callable[..., Bench]
@@ -256,8 +256,8 @@ class TestEnds:
             at.add(job_of([i], max_new_tokens=1 + i % 3))
         at.turn(12)
         assert at.noted.reasons == ["length"] * 7
-        assert sorted(at.turns.free) == [0, 1]
-        assert at.turns.live == []
+        assert sorted(at.scheduler.free) == [0, 1]
+        assert at.scheduler.live == []
 
 
 def test_the_observer_sees_times_and_counts(bench: Callable[..., Bench]) -> None:

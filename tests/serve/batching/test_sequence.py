@@ -21,8 +21,8 @@ from tinygpt.model.gpt import GPT
 from tinygpt.serve.batching.batcher import Batcher
 from tinygpt.serve.batching.jobs import Job
 from tinygpt.serve.batching.logprobs import spelled
-from tinygpt.serve.batching.scheduler import Turns
-from tinygpt.serve.batching.sequence import Writing
+from tinygpt.serve.batching.scheduler import Scheduler
+from tinygpt.serve.batching.sequence import ActiveSequence
 
 
 @pytest.fixture(params=["native", "torch"])
@@ -142,10 +142,10 @@ def test_text_comes_in_whole_characters_and_ends_at_a_stop_string(
     tokenizer: Any = Pieces(tuple(pieces))
     expected = "".join(stream_text(Script(range(len(pieces))), tokenizer, [0], settings))
     heard, session = Heard(), Script(range(len(pieces)))
-    turns = Turns(session, 8, Noted(), lambda: 0.0)
-    turns.waiting.push(Writing(Job(ids=(0,), generation=settings), heard, tokenizer, 0.0))
+    scheduler = Scheduler(session, 8, Noted(), lambda: 0.0)
+    scheduler.queue.push(ActiveSequence(Job(ids=(0,), generation=settings), heard, tokenizer, 0.0))
     for _ in range(len(pieces)):
-        turns.turn()
+        scheduler.step()
     whole = b"".join(pieces).decode("utf-8", "replace")
     found = [(whole.index(stop) + len(stop), whole.index(stop)) for stop in stops if stop in whole]
     assert heard.text == expected == whole[: min(found)[1] if found else None]

@@ -12,7 +12,7 @@ from tinygpt.report.charts.axes import short
 from tinygpt.report.charts.palette import Mark
 from tinygpt.report.charts.svg import WIDTH, chip, element, picture, text
 
-__all__ = ["Shape", "blocks_chart"]
+__all__ = ["ModelShape", "blocks_chart"]
 
 TALLEST = 225.0
 GAP, APART, FOOT, LABEL = 2.0, 10.0, 78.0, 98.0
@@ -20,7 +20,7 @@ GAP, APART, FOOT, LABEL = 2.0, 10.0, 78.0, 98.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     """What the drawing needs of a model."""
 
     mark: Mark
@@ -49,11 +49,11 @@ class Shape:
         return math.ceil(self.embedding_columns) + self.n_layer
 
 
-def blocks_chart(shapes: Sequence[Shape]) -> str:
+def blocks_chart(shapes: Sequence[ModelShape]) -> str:
     """Draw the models beside each other, in rows where they need more room."""
     fits = [(WIDTH - 8 - GAP * s.n_columns) / (s.n_columns * s.width) for s in shapes]
     unit = min(TALLEST / max(sum(s.heights) for s in shapes), *fits)
-    rows: list[list[Shape]] = [[]]
+    rows: list[list[ModelShape]] = [[]]
     x = 4.0
     for shape in shapes:
         wide = _wide(shape, unit)
@@ -79,11 +79,11 @@ def blocks_chart(shapes: Sequence[Shape]) -> str:
     return picture(WIDTH, floor, words, parts)
 
 
-def _wide(shape: Shape, unit: float) -> float:
+def _wide(shape: ModelShape, unit: float) -> float:
     return max(shape.n_columns * (shape.width * unit + GAP), LABEL)
 
 
-def _model(shape: Shape, x: float, floor: float, unit: float) -> list[str]:
+def _model(shape: ModelShape, x: float, floor: float, unit: float) -> list[str]:
     """Draw one model with its columns standing on the floor."""
     attention, mlp = (rows * unit for rows in shape.heights)
     width, height = shape.width * unit, attention + mlp

@@ -8,7 +8,7 @@ from tinygpt.comparison.result import Comparison
 from tinygpt.escape import visible
 from tinygpt.evaluation.result import Evaluation
 from tinygpt.report.charts.bars import Bar, Group, bar_chart
-from tinygpt.report.charts.blocks import Shape, blocks_chart
+from tinygpt.report.charts.blocks import ModelShape, blocks_chart
 from tinygpt.report.charts.charts import Curve, Level, Point, line_chart, scatter
 from tinygpt.report.charts.palette import Mark, marks
 from tinygpt.report.comparison.rows import components, sections
@@ -96,7 +96,7 @@ def size(comparison: Comparison) -> list[Figure]:
     """Return the weights to scale, and where in each model they are."""
     models = marks(comparison.models)
     shapes = [
-        Shape(mark, model.n_layer, model.n_embd, model.n_params_by_component)
+        ModelShape(mark, model.n_layer, model.n_embd, model.n_params_by_component)
         for mark, model in zip(models, comparison.models, strict=True)
     ]
     rows = next(s.rows for s in sections(comparison) if s.title == "Parameters by component")

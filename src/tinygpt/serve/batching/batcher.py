@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.serve.batching.jobs import Busy, Draining, Full, Job, Observer, Piece
-from tinygpt.serve.batching.scheduler import Turns
-from tinygpt.serve.batching.sequence import Writing
+from tinygpt.serve.batching.scheduler import Scheduler
+from tinygpt.serve.batching.sequence import ActiveSequence
 
 __all__ = ["Batcher", "Ticket"]
 
@@ -23,7 +23,7 @@ LONGEST_RETRY_S = 60.0
 class Ticket:
     """A job that was taken."""
 
-    def __init__(self, one: Writing) -> None:
+    def __init__(self, one: ActiveSequence) -> None:
         self._one = one
 
     def cancel(self) -> None:
@@ -66,7 +66,9 @@ class Batcher:
         self.n_slots = n_slots
         self._max_waiting, self._max_per_client = max_waiting, max_waiting_per_client
         self._tokenizer, self._clock = lm.tokenizer, clock
-        self._turns = Turns(lm.session(n_slots), prefill_chunk, observer or _Nobody(), clock)
+        self._scheduler = Scheduler(
+            lm.session(n_slots), prefill_chunk, observer or _Nobody(), clock
+        )
         self._is_draining = self._is_closing = False
         self._thread = threading.Thread(target=self._work, name=f"batch {lm.name}", daemon=True)
         self._thread.start()
@@ -74,18 +76,18 @@ class Batcher:
     @property
     def running(self) -> int:
         """Jobs that have a slot."""
-        return len(self._turns.live)
+        return len(self._scheduler.live)
 
     @property
     def waiting(self) -> int:
         """Jobs that wait for one; not those whose slot is free already."""
-        with self._turns.changed:
-            return max(0, len(self._turns.waiting) - len(self._turns.free))
+        with self._scheduler.changed:
+            return max(0, len(self._scheduler.queue) - len(self._scheduler.free))
 
     @property
     def slots_in_use(self) -> int:
         """Slots that hold a sequence."""
-        return self.n_slots - len(self._turns.free)
+        return self.n_slots - len(self._scheduler.free)
 
     def submit(self, job: Job, on_piece: Callable[[Piece], None]) -> Ticket:
         """Take a job, from any thread.
@@ -97,31 +99,31 @@ class Batcher:
         Raises:
             Full, Busy, Draining: not now.
         """
-        one = Writing(job, on_piece, self._tokenizer, self._clock())
-        turns = self._turns
-        with turns.changed:
-            n_free = len(turns.free)  # which jobs are about to take
+        one = ActiveSequence(job, on_piece, self._tokenizer, self._clock())
+        scheduler = self._scheduler
+        with scheduler.changed:
+            n_free = len(scheduler.free)  # which jobs are about to take
             if self._is_draining:
                 raise Draining("the server is about to end; ask it again in a while", LAST_CALL_S)
-            if turns.waiting.of(job.client) >= self._max_per_client + n_free:
+            if scheduler.queue.of(job.client) >= self._max_per_client + n_free:
                 raise Busy(
                     f"{self._max_per_client} texts of yours wait already; let some end first",
-                    self._retry_after_s(turns.waiting.of(job.client)),
+                    self._retry_after_s(scheduler.queue.of(job.client)),
                 )
-            if len(turns.waiting) >= self._max_waiting + n_free:
+            if len(scheduler.queue) >= self._max_waiting + n_free:
                 raise Full(
                     f"{self._max_waiting} texts wait already, as many as may; try again later",
-                    self._retry_after_s(len(turns.waiting)),
+                    self._retry_after_s(len(scheduler.queue)),
                 )
-            turns.waiting.push(one)
-            turns.changed.notify_all()
+            scheduler.queue.push(one)
+            scheduler.changed.notify_all()
         return Ticket(one)
 
     def drain(self) -> None:
         """Take no more jobs; those that were taken go on, and the thread ends after them."""
-        with self._turns.changed:
+        with self._scheduler.changed:
             self._is_draining = True
-            self._turns.changed.notify_all()
+            self._scheduler.changed.notify_all()
 
     def close(self, timeout_s: float) -> None:
         """Drain, wait this long, end what is left with an error, and stop the thread."""
@@ -132,27 +134,29 @@ class Batcher:
 
     def _retry_after_s(self, n_before: int) -> float:
         """Guess when a slot may be had."""
-        return min(LONGEST_RETRY_S, max(1.0, self._turns.run_s * n_before / self.n_slots))
+        return min(LONGEST_RETRY_S, max(1.0, self._scheduler.run_s * n_before / self.n_slots))
 
     def _work(self) -> None:
-        """Take turns until the batcher is drained or closed; no job is left without an end."""
+        """Step the scheduler until the batcher is drained or closed; then end every job left."""
         message = "the server ended before the text did"
         try:
             while self._has_work() and not self._is_closing:
-                self._turns.turn()
+                self._scheduler.step()
         except BaseException:
             message = "the model stopped; it can't be asked any more"
             raise
         finally:
             self.drain()
-            self._turns.end_all(message)
+            self._scheduler.end_all(message)
 
     def _has_work(self) -> bool:
         """Wait for a job; False once there is none and none will come."""
-        turns = self._turns
-        with turns.changed:
-            turns.changed.wait_for(lambda: turns.live or turns.waiting or self._is_draining)
-            return bool(turns.live or turns.waiting)
+        scheduler = self._scheduler
+        with scheduler.changed:
+            scheduler.changed.wait_for(
+                lambda: scheduler.live or scheduler.queue or self._is_draining
+            )
+            return bool(scheduler.live or scheduler.queue)
 
 
 class _Nobody:

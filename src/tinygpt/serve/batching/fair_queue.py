@@ -3,22 +3,22 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from tinygpt.serve.batching.sequence import Writing
+from tinygpt.serve.batching.sequence import ActiveSequence
 
-__all__ = ["Waiting"]
+__all__ = ["FairQueue"]
 
 
-class Waiting:
+class FairQueue:
     """Jobs without a slot, a row for each client; the first client is the next one's turn."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, deque[Writing]] = {}
+        self._rows: dict[str, deque[ActiveSequence]] = {}
 
     def __len__(self) -> int:
         """Count all jobs."""
         return sum(len(row) for row in self._rows.values())
 
-    def __iter__(self) -> Iterator[Writing]:
+    def __iter__(self) -> Iterator[ActiveSequence]:
         """Yield all jobs, client by client."""
         for row in self._rows.values():
             yield from row
@@ -32,15 +32,15 @@ class Waiting:
         """Who waits, in the order of their turns."""
         return list(self._rows)
 
-    def push(self, one: Writing) -> None:
+    def push(self, one: ActiveSequence) -> None:
         """Put a job behind its client's others."""
         self._rows.setdefault(one.job.client, deque()).append(one)
 
-    def put_back(self, one: Writing) -> None:
+    def put_back(self, one: ActiveSequence) -> None:
         """Put a job that gave its slot up before its client's others."""
         self._rows.setdefault(one.job.client, deque()).appendleft(one)
 
-    def pop(self, client: str) -> Writing:
+    def pop(self, client: str) -> ActiveSequence:
         """Take a client's first job; its turn comes again after everyone else's."""
         row = self._rows.pop(client)
         one = row.popleft()
@@ -48,7 +48,7 @@ class Waiting:
             self._rows[client] = row
         return one
 
-    def take(self, wanted: Callable[[Writing], bool]) -> list[Writing]:
+    def take(self, wanted: Callable[[ActiveSequence], bool]) -> list[ActiveSequence]:
         """Take out all jobs of a kind."""
         taken = [one for one in self if wanted(one)]
         for one in taken:

@@ -9,7 +9,7 @@ from typing import Protocol
 from tinygpt.config.generation_config import GenerationConfig
 from tinygpt.errors import MachineError
 
-__all__ = ["Busy", "Draining", "Full", "Job", "Observer", "Piece", "Refused", "Token"]
+__all__ = ["Busy", "Draining", "Full", "Job", "Observer", "Piece", "Refused", "SampledToken"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +38,8 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """One token of a text, as the model drew it or as the prompt has it."""
+class SampledToken:
+    """One token of a text, sampled by the model or, with `echo`, given by the prompt."""
 
     id: int
     text: str
@@ -60,7 +60,7 @@ class Piece:
 
     text: str = ""
     """Whole characters, certain not to belong to a stop string."""
-    tokens: tuple[Token, ...] = ()
+    tokens: tuple[SampledToken, ...] = ()
     prompt: bool = False
     """Whether this is of the prompt (`echo`)."""
     finish_reason: str | None = None

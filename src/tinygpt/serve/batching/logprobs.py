@@ -5,19 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinygpt.inference.sampling import Logits, Scores, finite_scores
-from tinygpt.serve.batching.jobs import Token
+from tinygpt.serve.batching.jobs import SampledToken
 
 __all__ = ["spelled"]
 
 
 def spelled(
     token_bytes: Sequence[bytes], token_id: int, logits: Logits | None, n_top: int
-) -> Token:
+) -> SampledToken:
     """Return a token with its text and what the model gave it.
 
     Args:
         token_bytes: of each id.
-        logits: (V,) what it was drawn from or stands after; None leaves its probability out.
+        logits: (V,) what it was sampled from or stands after; None leaves its probability out.
         n_top: how many of the likeliest tokens to name.
 
     Raises:
@@ -25,9 +25,9 @@ def spelled(
     """
     text = _text(token_bytes, token_id)
     if logits is None:
-        return Token(id=token_id, text=text)
+        return SampledToken(id=token_id, text=text)
     scores = _log_softmax(logits)
-    return Token(
+    return SampledToken(
         id=token_id,
         text=text,
         logprob=float(scores[token_id]),

@@ -1,6 +1,6 @@
-"""The turns of a batch: jobs leave and join, a chunk of prompts is read, each text gets a token.
+"""One step of a batch: jobs leave and join, a chunk of prompts is read, each text gets a token.
 
-All of it belongs to one thread, but for the jobs that wait, which others add under the lock.
+All of it belongs to one thread, but for the queue, to which others add under the lock.
 """
 
 import threading
@@ -9,20 +9,20 @@ from collections.abc import Callable
 
 from tinygpt.errors import TinyGPTError
 from tinygpt.model.session import DecodeSession
-from tinygpt.serve.batching.fair_queue import Waiting
+from tinygpt.serve.batching.fair_queue import FairQueue
 from tinygpt.serve.batching.jobs import Observer, Piece
-from tinygpt.serve.batching.sequence import Writing
-from tinygpt.serve.batching.token_sampling import draw
+from tinygpt.serve.batching.sequence import ActiveSequence
+from tinygpt.serve.batching.token_sampling import sample_next
 
-__all__ = ["Turns"]
+__all__ = ["Scheduler"]
 
 
-class Turns:
+class Scheduler:
     """The jobs on the slots of a session, and those that wait for one.
 
     Attributes:
-        changed: held by whoever looks at `waiting` or `free`.
-        waiting: jobs without a slot.
+        changed: held by whoever looks at `queue` or `free`.
+        queue: jobs without a slot.
         free: slots without a job.
         live: jobs with a slot.
         run_s: about how long a job takes.
@@ -32,21 +32,23 @@ class Turns:
         self, session: DecodeSession, chunk: int, observer: Observer, clock: Callable[[], float]
     ) -> None:
         self.changed = threading.Condition()
-        self.waiting = Waiting()
+        self.queue = FairQueue()
         self.free = list(range(session.n_slots))
-        self.live: list[Writing] = []
+        self.live: list[ActiveSequence] = []
         self.run_s = 1.0
-        self._reading: deque[Writing] = deque()  # whose windows are not read yet, by turns
+        self._reading: deque[ActiveSequence] = (
+            deque()
+        )  # whose windows are not read yet, round robin
         self._session, self._chunk = session, chunk
         self._observer, self._clock = observer, clock
 
-    def turn(self) -> None:
-        """Take one; what goes wrong inside ends the jobs that it befalls."""
+    def step(self) -> None:
+        """Advance all jobs by one token; an error inside ends the jobs that it befalls."""
         try:
             self._leave()
             self._join()
-            self._read()
-            self._write()
+            self._prefill()
+            self._decode()
         except Exception as error:
             self._observer.failed(error)
             self.end_all(_told(error))
@@ -55,22 +57,22 @@ class Turns:
         """End what was cancelled or is late, with a slot or without."""
         now_s = self._clock()
 
-        def is_over(one: Writing) -> bool:
+        def is_over(one: ActiveSequence) -> bool:
             return one.is_cancelled or one.late(now_s)
 
         with self.changed:
-            over = self.waiting.take(is_over)
+            over = self.queue.take(is_over)
         for one in over + [one for one in self.live if is_over(one)]:
             self._end(one, one.end("cancelled" if one.is_cancelled else "timeout"))
 
     def _join(self) -> None:
-        """Give slots to clients by turns."""
+        """Give slots to clients in turn."""
         while True:
             with self.changed:
                 client = self._next_client()
                 if client is None:
                     return
-                one = self.waiting.pop(client)
+                one = self.queue.pop(client)
                 one.slot = self.free.pop(0)
             self.live.append(one)
             self._reading.append(one)
@@ -80,7 +82,7 @@ class Turns:
 
     def _next_client(self) -> str | None:
         """Say who gets a slot now, and see that there is one; first those who hold none."""
-        clients = self.waiting.clients
+        clients = self.queue.clients
         held = Counter(one.job.client for one in self.live)
         poor = next((client for client in clients if not held[client]), None)
         if self.free and clients:
@@ -92,10 +94,10 @@ class Turns:
             return None
         one = min(rich, key=lambda one: len(one.window))  # the quickest to read again
         self._vacate(one)
-        self.waiting.put_back(one)
+        self.queue.put_back(one)
         return poor
 
-    def _read(self) -> None:
+    def _prefill(self) -> None:
         """Read the next ids of those who have some to read, one chunk in all.
 
         A job's chunks are cut alike whoever else reads, because torch rounds by them.
@@ -109,7 +111,7 @@ class Turns:
             left -= n
             self._reading.popleft()
             try:
-                piece = one.read(self._session, n)
+                piece = one.prefill(self._session, n)
             except Exception as error:
                 self._fail(one, error)
                 continue
@@ -121,11 +123,11 @@ class Turns:
             elif one.is_complete:  # only the prompt was wanted
                 self._end(one, one.end("length"))
 
-    def _write(self) -> None:
-        """Draw a token for each text whose window is read, and feed it."""
+    def _decode(self) -> None:
+        """Sample a token for each sequence whose window is read, and feed it."""
         ready = sorted((one for one in self.live if not one.n_unread), key=_slot)
-        drawn = draw(self._session, ready)
-        going = [one for one in ready if self._accept(one, drawn[one])]
+        sampled = sample_next(self._session, ready)
+        going = [one for one in ready if self._accept(one, sampled[one])]
         if not going:
             return
         try:  # neighbouring slots are the fastest
@@ -137,8 +139,8 @@ class Turns:
             for one in going:
                 one.n_read += 1
 
-    def _accept(self, one: Writing, new: int | Exception) -> bool:
-        """Take what was drawn for a job; tell whether it goes into the next step."""
+    def _accept(self, one: ActiveSequence, new: int | Exception) -> bool:
+        """Take what was sampled for a job; return whether it goes into the next step."""
         if isinstance(new, Exception):
             self._fail(one, new)
             return False
@@ -163,7 +165,7 @@ class Turns:
         self._reading.append(one)
         return False
 
-    def _give(self, one: Writing, piece: Piece) -> None:
+    def _give(self, one: ActiveSequence, piece: Piece) -> None:
         """Hand a piece over; who can't take it is not asked again."""
         try:
             one.on_piece(piece)
@@ -172,7 +174,7 @@ class Turns:
             one.on_piece = _nowhere
             self._observer.failed(error)
 
-    def _vacate(self, one: Writing) -> None:
+    def _vacate(self, one: ActiveSequence) -> None:
         """Take a job's slot away."""
         slot = _slot(one)
         self.live.remove(one)
@@ -183,7 +185,7 @@ class Turns:
             self.free.append(slot)
         self._session.free(slot)
 
-    def _end(self, one: Writing, piece: Piece) -> None:
+    def _end(self, one: ActiveSequence, piece: Piece) -> None:
         """Free a job's slot, if it has one, and give its last piece."""
         elapsed_s = self._clock() - one.submitted_s
         try:
@@ -194,7 +196,7 @@ class Turns:
             self._give(one, piece)
             self._observer.finished(one.job, piece.finish_reason or "", elapsed_s)
 
-    def _fail(self, one: Writing, error: Exception) -> None:
+    def _fail(self, one: ActiveSequence, error: Exception) -> None:
         """End one job with what went wrong."""
         self._observer.failed(error)
         self._end(one, one.end("error", message=_told(error)))
@@ -202,7 +204,7 @@ class Turns:
     def end_all(self, message: str) -> None:
         """End every job there is."""
         with self.changed:
-            left = self.waiting.take(lambda _: True)
+            left = self.queue.take(lambda _: True)
         for one in self.live + left:
             try:
                 self._end(one, one.end("error", message=message))
@@ -210,7 +212,7 @@ class Turns:
                 self._observer.failed(error)
 
 
-def _slot(one: Writing) -> int:
+def _slot(one: ActiveSequence) -> int:
     assert one.slot is not None
     return one.slot
 

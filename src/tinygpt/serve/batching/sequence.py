@@ -11,15 +11,15 @@ from tinygpt.inference.generate import kept_ids
 from tinygpt.inference.sampling import Logits, generator, lowered, next_id
 from tinygpt.inference.stop_strings import Continuation
 from tinygpt.model.session import DecodeSession
-from tinygpt.serve.batching.jobs import Job, Piece, Token
+from tinygpt.serve.batching.jobs import Job, Piece, SampledToken
 from tinygpt.serve.batching.logprobs import spelled
 from tinygpt.tokenizers.char_byte import TextStream, Tokenizer
 
-__all__ = ["Writing"]
+__all__ = ["ActiveSequence"]
 
 
-class Writing:
-    """A job, with or without a slot.
+class ActiveSequence:
+    """A job that was taken and has not ended, with or without a slot.
 
     Attributes:
         slot: where its sequence is; None while it waits.
@@ -53,7 +53,7 @@ class Writing:
 
     @property
     def is_plain(self) -> bool:
-        """Whether an engine that samples can draw for it."""
+        """Whether the engine may sample for it."""
         job = self.job
         return job.logprobs is None and not job.presence_penalty and not job.frequency_penalty
 
@@ -75,7 +75,7 @@ class Writing:
         """Give the slot up; whatever it held is to be read again."""
         self.slot, self.n_read = None, 0
 
-    def read(self, session: DecodeSession, n: int) -> Piece | None:
+    def prefill(self, session: DecodeSession, n: int) -> Piece | None:
         """Feed the next n ids of the window; return what is to be given of them.
 
         Raises:
@@ -106,7 +106,7 @@ class Writing:
         tokens = tuple(self._spelled(i, row) for i, row in zip(ids, rows, strict=True))
         return Piece(text=text, tokens=tokens, prompt=True)
 
-    def draw(self, logits: Logits) -> int:
+    def sample(self, logits: Logits) -> int:
         """Choose the next id; CheckpointError where the logits are no numbers."""
         job = self.job
         if job.presence_penalty or job.frequency_penalty:
@@ -118,18 +118,18 @@ class Writing:
             )
         return next_id(logits, job.generation, self._rng, self.seen)
 
-    def skip_draw(self) -> None:
-        """Know that an engine drew the next id from the same random stream."""
+    def skip_sample(self) -> None:
+        """Advance past a number that an engine took from the same random stream."""
         if self.job.generation.temperature > 0:
             self._rng.random()
 
     def accept(self, new: int, logits: Logits | None, n_positions: int) -> Piece:
-        """Take the id that was drawn; return what is to be given, the last piece at the end.
+        """Take the id that was sampled; return what is to be given, the last piece at the end.
 
         Where a full window grew, it is cut, and n_read is 0: the slot is to be freed.
 
         Args:
-            logits: what the id was drawn from; None if nothing of them is asked for.
+            logits: what the id was sampled from; None if nothing of them is asked for.
         """
         generation = self.job.generation
         if new == generation.eos_token_id:
@@ -148,7 +148,7 @@ class Writing:
         return Piece(text=text, tokens=tokens)
 
     def end(
-        self, reason: str, text: str = "", tokens: tuple[Token, ...] = (), message: str = ""
+        self, reason: str, text: str = "", tokens: tuple[SampledToken, ...] = (), message: str = ""
     ) -> Piece:
         """Return the last piece, with the text that was held back."""
         rest = self._text.finish()
@@ -156,5 +156,5 @@ class Writing:
             reason = "stop"
         return Piece(text=text + rest, tokens=tokens, finish_reason=reason, message=message)
 
-    def _spelled(self, token_id: int, logits: Logits | None) -> Token:
+    def _spelled(self, token_id: int, logits: Logits | None) -> SampledToken:
         return spelled(self._tokenizer.token_bytes, token_id, logits, self.job.logprobs or 0)

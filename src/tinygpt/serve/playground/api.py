@@ -15,7 +15,7 @@ from tinygpt.serve.config import ServeConfig
 from tinygpt.serve.models import Served
 from tinygpt.serve.playground.config import configs
 from tinygpt.serve.playground.curves import Yardsticks, curves, samples
-from tinygpt.serve.playground.models import Models, about
+from tinygpt.serve.playground.models import ServedModels, about
 from tinygpt.serve.playground.report import Reports, as_file
 from tinygpt.serve.playground.requests import (
     MAX_REPORTED,
@@ -47,7 +47,7 @@ def router(models: Sequence[Served], settings: ServeConfig) -> APIRouter:
         settings: `runs` names the folder whose runs are shown beside those that are served.
     """
     page = APIRouter(prefix="/page", include_in_schema=False)
-    shown = Models(models)
+    shown = ServedModels(models)
     quick, slow = Workers(at_once=2, waiting=32), Workers(at_once=1, waiting=8)
     runs = Runs(shown, Path(settings.runs))
     _add_prompt(page, shown, runs, quick)
@@ -58,7 +58,7 @@ def router(models: Sequence[Served], settings: ServeConfig) -> APIRouter:
     return page
 
 
-def _add_prompt(page: APIRouter, models: Models, runs: Runs, quick: Workers) -> None:
+def _add_prompt(page: APIRouter, models: ServedModels, runs: Runs, quick: Workers) -> None:
     """Add what the head and the prompt of the page show."""
 
     def describe() -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _add_prompt(page: APIRouter, models: Models, runs: Runs, quick: Workers) -> 
         return await quick.run(request, lambda stop: next_tokens(lm, asked.text, asked.k, chosen))
 
 
-def _add_surprise(page: APIRouter, models: Models, slow: Workers) -> None:
+def _add_surprise(page: APIRouter, models: ServedModels, slow: Workers) -> None:
     """Add the lens."""
 
     @page.post("/surprise")
@@ -103,7 +103,7 @@ def _add_surprise(page: APIRouter, models: Models, slow: Workers) -> None:
         return await slow.run(request, work)
 
 
-def _add_architecture(page: APIRouter, models: Models, quick: Workers) -> None:
+def _add_architecture(page: APIRouter, models: ServedModels, quick: Workers) -> None:
     """Add what the models are made of, and their config files."""
 
     @page.get("/scale")
@@ -148,7 +148,7 @@ def _add_runs(page: APIRouter, runs: Runs, quick: Workers, slow: Workers) -> Non
         return await slow.run(request, lambda stop: measured.of(runs.find(name).folder))
 
 
-def _add_report(page: APIRouter, models: Models, quick: Workers) -> None:
+def _add_report(page: APIRouter, models: ServedModels, quick: Workers) -> None:
     """Add the comparison."""
     reports = Reports()
 

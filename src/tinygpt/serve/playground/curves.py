@@ -16,7 +16,7 @@ from tinygpt.runs.learning_curve import BytesPerToken, bytes_per_token
 from tinygpt.runs.log import METRICS, SAMPLES
 from tinygpt.serve.playground.logs import Log, number, read_on
 from tinygpt.serve.playground.models import without_folders
-from tinygpt.serve.playground.runs import Run, state
+from tinygpt.serve.playground.runs import RunEntry, state
 
 __all__ = ["Yardsticks", "curves", "samples"]
 
@@ -24,7 +24,7 @@ _NATS = BytesPerToken(train=1 / math.log(2), held_out=1 / math.log(2))
 """Leaves a loss as it is."""
 
 
-def curves(run: Run, after: int) -> dict[str, Any]:
+def curves(run: RunEntry, after: int) -> dict[str, Any]:
     """Return what a run has logged after so many lines, in bits per byte of its own text.
 
     Raises:
@@ -59,7 +59,7 @@ def curves(run: Run, after: int) -> dict[str, Any]:
     }
 
 
-def samples(run: Run, after: int) -> dict[str, Any]:
+def samples(run: RunEntry, after: int) -> dict[str, Any]:
     """Return the samples that a run wrote on its way, after so many lines.
 
     Raises:

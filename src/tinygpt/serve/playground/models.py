@@ -18,7 +18,7 @@ from tinygpt.model.external_config import ForeignConfig, account_of
 from tinygpt.serve.models import Served, find
 from tinygpt.tokenizers.describe import tokenization
 
-__all__ = ["Models", "about", "without_folders"]
+__all__ = ["ServedModels", "about", "without_folders"]
 
 MEASURED_ON = "python-docs"
 """The text of `bytes_per_token`: it is on every machine, and the same for all models."""
@@ -26,7 +26,7 @@ MEASURED_ON = "python-docs"
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^/:;,\"'\n]+/)+")
 
 
-class Models:
+class ServedModels:
     """The served models by the names that clients know, with what is worked out once."""
 
     def __init__(self, served: Sequence[Served]) -> None:
@@ -45,7 +45,7 @@ class Models:
         return self._bytes_per_token[served.name]
 
 
-def about(models: Models, served: Served, run: str | None) -> dict[str, Any]:
+def about(models: ServedModels, served: Served, run: str | None) -> dict[str, Any]:
     """Describe a model.
 
     Args:

@@ -18,16 +18,16 @@ from tinygpt.runs.lock import LOCK, holder
 from tinygpt.runs.log import METRICS
 from tinygpt.serve.errors import Refusal
 from tinygpt.serve.playground.logs import last_event, regular
-from tinygpt.serve.playground.models import Models
+from tinygpt.serve.playground.models import ServedModels
 
-__all__ = ["Run", "Runs", "described", "state"]
+__all__ = ["RunEntry", "Runs", "described", "state"]
 
 MAX_RUNS = 500
 """Listed, the newest first; the answer says how many are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RunEntry:
     """A run folder, and what the page calls it."""
 
     name: str
@@ -39,10 +39,10 @@ class Run:
 class Runs:
     """All runs that may be shown."""
 
-    def __init__(self, models: Models, folder: Path) -> None:
+    def __init__(self, models: ServedModels, folder: Path) -> None:
         self._models, self._folder = models, folder
 
-    def all(self) -> dict[str, Run]:
+    def all(self) -> dict[str, RunEntry]:
         """Return the runs that there are now, by name."""
         served = {
             one.lm.path.resolve(): one.name
@@ -53,16 +53,16 @@ class Runs:
         for path in _folders(self._folder):
             if _is_run(path):
                 name = served.pop(path.resolve(), None)
-                found[path.name] = Run(name=path.name, folder=path, served=name)
+                found[path.name] = RunEntry(name=path.name, folder=path, served=name)
         for path, name in served.items():  # those that lie elsewhere
             shown, n = path.name, 1
             while shown in found:
                 n += 1
                 shown = f"{path.name} ({n})"
-            found[shown] = Run(name=shown, folder=path, served=name)
+            found[shown] = RunEntry(name=shown, folder=path, served=name)
         return found
 
-    def find(self, name: str) -> Run:
+    def find(self, name: str) -> RunEntry:
         """Return the run of a name; Refusal 404 if none is called so."""
         found = self.all()
         if name not in found:
@@ -76,7 +76,7 @@ class Runs:
         return {"runs": rows, "left_out": max(0, len(newest) - MAX_RUNS)}
 
 
-def described(run: Run) -> dict[str, Any]:
+def described(run: RunEntry) -> dict[str, Any]:
     """Return a run's name, state, corpus and size, as far as they can be read."""
     corpus = size = None
     with suppress(TinyGPTError):
@@ -122,5 +122,5 @@ def _modified(folder: Path) -> float:
         return 0.0
 
 
-def _order(found: tuple[float, Run]) -> tuple[float, str]:
+def _order(found: tuple[float, RunEntry]) -> tuple[float, str]:
     return -found[0], found[1].name
