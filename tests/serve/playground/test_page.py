@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TABS = ("Write", "Surprise", "Scale", "Config", "Training", "Report")
 PICTURES = {
     "Surprise": ".panels",
-    "Scale": "svg.blocks",
+    "Scale": "#scale-picture svg",
     "Config": "table.keys",
     "Training": "svg.chart circle",
     "Report": "#report-go",
@@ -352,16 +352,16 @@ def test_scale_draws_both_models_and_a_slider_redraws_one(
 ) -> None:
     page = visit(playground.url + PAIR)
     panel = tab(page, "Scale")
-    panel.locator("svg.blocks").wait_for()
+    panel.locator("#scale-picture svg").wait_for()
     assert {"embedding", "attention", "mlp"} == set(
-        panel.locator("svg.blocks rect title").all_text_contents()
+        panel.locator("#scale-picture svg rect title").all_text_contents()
     )
     assert "Both are made of the same pieces" in panel.text_content()
 
     def parameters() -> list[str]:
         return panel.locator(".sums tr").first.locator("td").all_text_contents()
 
-    was, picture = parameters(), panel.locator("svg.blocks").inner_html()
+    was, picture = parameters(), panel.locator("#scale-picture svg").inner_html()
     assert was[0] == f"{n_params(playground.served['learned'].lm.config):,}"
     slider = panel.get_by_role("slider").first
     slider.focus()
@@ -369,7 +369,7 @@ def test_scale_draws_both_models_and_a_slider_redraws_one(
     panel.get_by_text("were it").wait_for()
     assert parameters()[0] != was[0]
     assert parameters()[1] == was[1]
-    assert panel.locator("svg.blocks").inner_html() != picture
+    assert panel.locator("#scale-picture svg").inner_html() != picture
     button(panel, "As it is").first.click()
     panel.get_by_text("were it").wait_for(state="detached")
     assert parameters() == was

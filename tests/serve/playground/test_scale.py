@@ -1,8 +1,9 @@
 """Tests of serve/playground/scale.py: what a model is made of, at its own width and at another."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.serve.playground.pages import page_client
@@ -11,7 +12,7 @@ import tinygpt
 from tinygpt.config.model_config import PRESETS
 from tinygpt.errors import ConfigError
 from tinygpt.model.costs import account, forward_flops, parameters
-from tinygpt.serve.playground.scale import scale
+from tinygpt.serve.playground.scale import picture, scale
 
 
 @pytest.mark.parametrize("width", [None, 96])
@@ -58,18 +59,58 @@ def test_another_family(foreign_folder: Callable[[str], Path]) -> None:
         scale("m", config, 64, None)
 
 
+def words(element: list[Any]) -> Iterator[str]:
+    """Yield the names, attributes and texts of an element and all inside it."""
+    name, attributes, *children = element
+    yield from (name, *attributes, *attributes.values())
+    for child in children:
+        yield from [child] if isinstance(child, str) else words(child)
+
+
+def test_the_picture_is_that_of_the_reports_as_plain_data() -> None:
+    configs = [PRESETS["tinygpt"], dataclasses.replace(PRESETS["distilgpt2"], n_embd=24)]
+    found = [scale("<b onclick=x>\uffff", config, None, 1.0) for config in configs]
+    name, attributes, *parts = picture(found, 1000)
+    assert (name, attributes["role"]) == ("svg", "img")
+    assert attributes["viewBox"].startswith("0 0 1000 ")
+    assert "A: 4 blocks 128 wide, 8" in attributes["aria-label"]
+    assert "; B: 6 blocks 24 wide, " in attributes["aria-label"]
+    assert {part[0] for part in parts} == {"g", "rect", "text"}
+    assert {part[1]["class"] for part in parts if part[0] == "rect"} == {
+        f"{what} {side}" for what in ("embedding", "mlp", "attention") for side in "ab"
+    }
+    shown = set(words([name, attributes, *parts]))
+    assert not any(word.startswith("on") or "<" in word for word in shown)
+    assert {"A", "B", "embedding", "attention", "mlp", "24 wide"} <= shown
+
+
+@pytest.mark.parametrize("width", [300, 1000])
+def test_a_narrow_model_of_many_tokens_still_has_room(width: int) -> None:
+    narrow = dataclasses.replace(PRESETS["distilgpt2"], n_embd=24)  # 185 columns
+    _, _, *parts = picture([scale("m", narrow, None, 1.0)], width)
+    boxes = [part[1] for part in parts if part[0] == "rect"]
+    assert all(float(box["width"]) > 0.2 and float(box["height"]) > 0 for box in boxes)
+    assert max(float(box["x"]) + float(box["width"]) for box in boxes) <= width
+
+
 def test_route(model_folder: Path) -> None:
     lm = dataclasses.replace(tinygpt.load(model_folder, engine="torch"), name="tiny")
     client = page_client([lm])
-    found = client.get("/page/scale", params={"model": "tiny", "n_embd": 64}).json()
-    assert found["n_embd"] == 64
-    assert found["bytes_per_token"] == 1.0
+    answer = client.get("/page/scale", params={"models": ["tiny", "tiny"], "n_embd": [64, 32]})
+    assert [one["n_embd"] for one in answer.json()["models"]] == [64, 32]
+    assert [one["bytes_per_token"] for one in answer.json()["models"]] == [1.0, 1.0]
+    assert answer.json()["picture"][0] == "svg"
+    (own,) = client.get("/page/scale", params={"models": "tiny"}).json()["models"]
+    assert own["is_own"]
     for query, status in (
         ({}, 400),
-        ({"model": "other"}, 404),
-        ({"model": "tiny", "n_embd": 65}, 400),
-        ({"model": "tiny", "n_embd": 0}, 400),
-        ({"model": "tiny", "n_embd": 10**30}, 400),
-        ({"model": "tiny", "n_embd": "x"}, 400),
+        ({"models": "other"}, 404),
+        ({"models": ["tiny"] * 3}, 400),
+        ({"models": ["tiny"] * 2, "n_embd": 64}, 400),
+        ({"models": "tiny", "n_embd": 65}, 400),
+        ({"models": "tiny", "n_embd": 0}, 400),
+        ({"models": "tiny", "n_embd": 10**30}, 400),
+        ({"models": "tiny", "n_embd": "x"}, 400),
+        ({"models": "tiny", "width": 10**6}, 400),
     ):
         assert client.get("/page/scale", params=query).status_code == status, query

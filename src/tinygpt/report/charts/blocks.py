@@ -14,7 +14,8 @@ from tinygpt.report.charts.svg import WIDTH, chip, element, picture, text
 
 __all__ = ["ModelShape", "blocks_chart"]
 
-TALLEST = 225.0
+HEIGHT, TALLEST = 225.0 / 370.0, 360.0
+"""Of the tallest model: the share of the picture's width, and the most."""
 GAP, APART, FOOT, LABEL = 2.0, 10.0, 78.0, 98.0
 """Between columns, between models; below a row, and the least width: what its words need."""
 
@@ -49,15 +50,16 @@ class ModelShape:
         return math.ceil(self.embedding_columns) + self.n_layer
 
 
-def blocks_chart(shapes: Sequence[ModelShape]) -> str:
-    """Draw the models beside each other, in rows where they need more room."""
-    fits = [(WIDTH - 8 - GAP * s.n_columns) / (s.n_columns * s.width) for s in shapes]
-    unit = min(TALLEST / max(sum(s.heights) for s in shapes), *fits)
+def blocks_chart(shapes: Sequence[ModelShape], width: float = WIDTH) -> str:
+    """Draw the models beside each other, in rows where they need more room than the width."""
+    gap = min(GAP, width / 2 / max(s.n_columns for s in shapes))
+    fits = [(width - 8 - gap * s.n_columns) / (s.n_columns * s.width) for s in shapes]
+    unit = min(min(TALLEST, HEIGHT * width) / max(sum(s.heights) for s in shapes), *fits)
     rows: list[list[ModelShape]] = [[]]
     x = 4.0
     for shape in shapes:
-        wide = _wide(shape, unit)
-        if rows[-1] and x + wide > WIDTH:
+        wide = _wide(shape, unit, gap)
+        if rows[-1] and x + wide > width:
             rows.append([])
             x = 4.0
         rows[-1].append(shape)
@@ -67,23 +69,23 @@ def blocks_chart(shapes: Sequence[ModelShape]) -> str:
     for row in rows:
         x, floor = 4.0, floor + max(sum(s.heights) for s in row) * unit + 6
         for shape in row:
-            parts += _model(shape, x, floor, unit)
-            x += _wide(shape, unit) + APART
+            parts += _model(shape, x, floor, unit, gap)
+            x += _wide(shape, unit, gap) + APART
         floor += FOOT
     told = "; ".join(
-        f"{s.mark.letter} {s.mark.name}: {s.n_layer} blocks {s.width:,} wide, "
+        f"{s.mark.letter} {s.mark.name}".rstrip() + f": {s.n_layer} blocks {s.width:,} wide, "
         f"{short(sum(s.components.values()))} parameters"
         for s in shapes
     )
     words = f"The weights to one scale, equal areas are equal numbers. {told}."
-    return picture(WIDTH, floor, words, parts)
+    return picture(width, floor, words, parts)
 
 
-def _wide(shape: ModelShape, unit: float) -> float:
-    return max(shape.n_columns * (shape.width * unit + GAP), LABEL)
+def _wide(shape: ModelShape, unit: float, gap: float) -> float:
+    return max(shape.n_columns * (shape.width * unit + gap), LABEL)
 
 
-def _model(shape: ModelShape, x: float, floor: float, unit: float) -> list[str]:
+def _model(shape: ModelShape, x: float, floor: float, unit: float, gap: float) -> list[str]:
     """Draw one model with its columns standing on the floor."""
     attention, mlp = (rows * unit for rows in shape.heights)
     width, height = shape.width * unit, attention + mlp
@@ -95,11 +97,11 @@ def _model(shape: ModelShape, x: float, floor: float, unit: float) -> list[str]:
     while left > 1e-9:
         part = min(left, 1.0) * height
         parts.append(_box(x, floor - part, width, part, shape.mark, "embedding"))
-        x, left = x + width + GAP, left - 1
+        x, left = x + width + gap, left - 1
     for _ in range(shape.n_layer):
         parts.append(_box(x, floor - height, width, mlp, shape.mark, "mlp"))
         parts.append(_box(x, floor - attention, width, attention, shape.mark, "attention"))
-        x += width + GAP
+        x += width + gap
     return parts
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from tinygpt.serve.config import ServeConfig
+from tinygpt.serve.errors import Refusal
 from tinygpt.serve.models import Served
 from tinygpt.serve.playground.config import configs
 from tinygpt.serve.playground.curves import Yardsticks, curves, samples
@@ -26,14 +28,15 @@ from tinygpt.serve.playground.requests import (
     TokensRequest,
 )
 from tinygpt.serve.playground.runs import Runs
-from tinygpt.serve.playground.scale import scale
+from tinygpt.serve.playground.scale import picture, scale
 from tinygpt.serve.playground.tokens import next_tokens, tokens_of
 from tinygpt.serve.playground.workers import Workers
 from tinygpt.version import __version__
 
 __all__ = ["router"]
 
-MAX_WIDTH = 65_536
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""n_embd of a model."""
 
 After = Annotated[int, Query(ge=0, le=2**31)]
 """Lines of a log that the page has seen."""
@@ -109,14 +112,23 @@ def _add_architecture(page: APIRouter, models: ServedModels, quick: Workers) -> 
     @page.get("/scale")
     async def _scale(
         request: Request,
-        model: Name,
-        n_embd: Annotated[int | None, Query(ge=1, le=MAX_WIDTH)] = None,
+        names: Annotated[list[Name], Query(alias="models", min_length=1, max_length=2)],
+        n_embd: Annotated[list[Width] | None, Query()] = None,
+        width: Annotated[int, Query(ge=200, le=4000)] = 1000,
     ) -> Response:
-        one = models.find(model)
-        return await quick.run(
-            request,
-            lambda stop: scale(one.name, one.lm.config, n_embd, models.bytes_per_token(one)),
-        )
+        wanted = [models.find(name) for name in names]
+        widths: Sequence[int | None] = n_embd or [None] * len(names)
+        if len(widths) != len(names):
+            raise Refusal(400, "give n_embd once for each model, or not at all")
+
+        def work(stop: threading.Event) -> dict[str, Any]:
+            found = [
+                scale(one.name, one.lm.config, n, models.bytes_per_token(one))
+                for one, n in zip(wanted, widths, strict=True)
+            ]
+            return {"models": found, "picture": picture(found, width)}
+
+        return await quick.run(request, work)
 
     @page.get("/config")
     async def _config(

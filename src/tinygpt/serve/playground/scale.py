@@ -1,16 +1,23 @@
-"""What a served model is made of and what it costs, as `inspect` says it; also at another width."""
+"""What a served model is made of and what it costs, as `inspect` says it; also at another width.
+
+The picture of the weights is the reports' (report/charts/blocks.py).
+"""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
+from xml.etree import ElementTree
 
 from tinygpt.config.model_config import ModelConfig
 from tinygpt.config.train_config import TrainConfig
 from tinygpt.errors import ConfigError
 from tinygpt.model.costs import Account, account
 from tinygpt.model.external_config import ForeignAccount, ForeignConfig
+from tinygpt.report.charts.blocks import ModelShape, blocks_chart
+from tinygpt.report.charts.palette import Mark
 from tinygpt.report.comparison.table import COMPONENTS
 
-__all__ = ["scale"]
+__all__ = ["picture", "scale"]
 
 _FLOAT_BYTES = 4
 
@@ -66,6 +73,28 @@ def scale(
         "kv_cache_bytes": costs.kv_cache_bytes,
         "training_memory_bytes": getattr(costs, "training_memory_bytes", None),
     }
+
+
+def picture(found: Sequence[dict[str, Any]], width: float) -> list[Any]:
+    """Draw what `scale` returned of models A and B to one scale, so many pixels wide.
+
+    The SVG is [name, attributes, *children]: the page makes elements of it and reads no markup.
+    """
+    shapes = [
+        ModelShape(
+            Mark(letter, letter.lower(), ""),
+            one["n_layer"],
+            one["n_embd"],
+            dict.fromkeys(_LABELS, 0) | {row["key"]: row["n_params"] for row in one["components"]},
+        )
+        for letter, one in zip("AB", found, strict=False)
+    ]
+    return _tree(ElementTree.fromstring(blocks_chart(shapes, width)))  # noqa: S314 - our own markup
+
+
+def _tree(element: ElementTree.Element) -> list[Any]:
+    parts = [element.text, *(part for child in element for part in (_tree(child), child.tail))]
+    return [element.tag, element.attrib, *filter(None, parts)]
 
 
 def _components(

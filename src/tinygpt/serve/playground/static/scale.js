@@ -1,33 +1,42 @@
 // Both models to scale, with what every component holds and costs; a slider over n_embd.
 
 import { get } from "./api.js";
-import { blocks } from "./blocks.js";
-import { calm, chip, find, make, refill, say } from "./dom.js";
+import { calm, chip, draw, find, make, refill, say } from "./dom.js";
 import { failed, loading } from "./panel.js";
 import { model, sides, state } from "./store.js";
 import { count, plural, short, size } from "./text.js";
 
 const WIDEST = 1536;
 const answers = new Map(); // path -> answer; the slider goes back and forth
-let shapes = [], drawn = "", asked = null;
+const wanted = {}; // side -> n_embd
+let shapes = [], svg = null, drawn = "", asked = null;
 
-async function account(name, width, signal) {
-  const path = `page/scale?${new URLSearchParams({ model: name, ...(width ? { n_embd: width } : {}) })}`;
-  if (!answers.has(path)) answers.set(path, await get(path, signal));
-  return answers.get(path);
+// The models of these sides at the widths wanted, and their picture; an earlier question is given up.
+async function ask(who) {
+  asked?.abort();
+  asked = new AbortController();
+  const room = Math.max(300, find("scale").clientWidth - 34); // without the figure's padding
+  const models = who.flatMap((side) => [["models", model(side).name], ["n_embd", wanted[side]]]);
+  const path = `page/scale?${new URLSearchParams([...models, ["width", room]])}`;
+  if (!answers.has(path)) answers.set(path, await get(path, asked.signal));
+  svg = answers.get(path).picture;
+  shapes = answers.get(path).models.map((one, i) => ({ ...one, side: who[i], own: model(who[i]).n_embd }));
+}
+
+async function again() {
+  if (!drawn) return;
+  await ask(shapes.map((shape) => shape.side));
+  picture();
 }
 
 export async function show() {
-  const who = sides(), names = who.map((side) => model(side).name), wanted = JSON.stringify(names);
-  if (!names.length || drawn === wanted) return;
-  asked?.abort();
-  asked = new AbortController();
-  const { signal } = asked;
+  const who = sides(), names = JSON.stringify(who.map((side) => model(side).name));
+  if (!who.length || drawn === names) return;
   loading(find("scale"), "Counting the weights …", () => asked.abort());
   try {
-    const found = await Promise.all(names.map((name) => account(name, null, signal)));
-    shapes = found.map((one, i) => ({ ...one, side: who[i], own: one }));
-    drawn = wanted;
+    for (const side of who) wanted[side] = model(side).n_embd;
+    await ask(who);
+    drawn = names;
     frame();
     picture();
   } catch (error) {
@@ -49,16 +58,11 @@ function slider(shape) {
   const step = shape.n_embd_step, output = make("output", { for: `width-${shape.side}` }, count(shape.n_embd));
   const input = make("input", { type: "range", id: `width-${shape.side}`, min: step * Math.max(1, Math.ceil(16 / step)), max: Math.floor(WIDEST / step) * step, step });
   input.value = shape.n_embd;
-  const reset = make("button.small", { type: "button", disabled: true, onclick: () => { input.value = shape.own.n_embd; input.dispatchEvent(new Event("input")); } }, "As it is");
-  let running = null;
-  const refresh = calm(async (width) => {
-    running?.abort();
-    running = new AbortController();
+  const reset = make("button.small", { type: "button", disabled: true, onclick: () => { input.value = shape.own; input.dispatchEvent(new Event("input")); } }, "As it is");
+  const refresh = calm(async () => {
     try {
-      const found = await account(model(shape.side).name, width, running.signal);
-      shapes = shapes.map((one) => (one.side === shape.side ? { ...one, ...found } : one));
-      picture();
-      say(`${count(found.n_params)} parameters`);
+      await again();
+      say(`${count(shapes.find((one) => one.side === shape.side).n_params)} parameters`);
     } catch (error) {
       if (error.name !== "AbortError") refill(output, error.message);
     }
@@ -66,17 +70,18 @@ function slider(shape) {
   input.addEventListener("input", () => {
     const width = Number(input.value);
     output.textContent = count(width);
-    reset.disabled = width === shape.own.n_embd;
-    refresh(width);
+    reset.disabled = width === shape.own;
+    wanted[shape.side] = width;
+    refresh();
   });
   return make(`p.setting.${shape.side}`, {}, make("label", { for: input.id }, chip(shape.side), " n_embd, its width"), make("span.slider", {}, input, output, reset));
 }
 
+// [name, attributes, ...children] as the server draws it, made of elements.
+const built = ([name, attributes, ...children]) => draw(name, attributes, children.map((one) => (typeof one === "string" ? one : built(one))));
+
 function picture() {
-  const box = find("scale-picture");
-  if (!box) return;
-  const width = Math.max(300, box.clientWidth);
-  box.replaceChildren(blocks(shapes, width, width < 520 ? 200 : 360));
+  find("scale-picture").replaceChildren(built(svg));
   find("scale-table").replaceChildren(table());
 }
 
@@ -91,7 +96,7 @@ function table() {
   const sum = (name, value) => make("tr", {}, make("th", { scope: "row" }, name), shapes.map((shape) => make("td", { colspan: 2 }, value(shape))));
   const known = (value, write) => (value === null || value === undefined ? "–" : write(value));
   return make("table.scale", {},
-    make("thead", {}, make("tr", {}, make("td"), shapes.map((shape) => make("th", { scope: "colgroup", colspan: 2 }, chip(shape.side), " ", shape.name, shape.n_embd === shape.own.n_embd ? "" : make("em", {}, `, were it ${count(shape.n_embd)} wide`)))),
+    make("thead", {}, make("tr", {}, make("td"), shapes.map((shape) => make("th", { scope: "colgroup", colspan: 2 }, chip(shape.side), " ", shape.name, shape.n_embd === shape.own ? "" : make("em", {}, `, were it ${count(shape.n_embd)} wide`)))),
       make("tr", {}, make("th", { scope: "col" }, "component"), shapes.map(() => [make("th", { scope: "col" }, "parameters"), make("th", { scope: "col" }, "FLOPs per token")]))),
     make("tbody", {}, [...keys].map(([key, label]) => make("tr", {}, make("th", { scope: "row" }, label), shapes.map((shape) => cells(shape, shape.components.find((one) => one.key === key)))))),
     make("tbody.sums", {},
@@ -106,7 +111,7 @@ function table() {
 }
 
 export function mount() {
-  new ResizeObserver(calm(() => { if (state.tab === "scale" && shapes.length && drawn) picture(); }, 100)).observe(find("panel-scale"));
+  new ResizeObserver(calm(() => { if (state.tab === "scale") again().catch(() => {}); }, 100)).observe(find("panel-scale"));
 }
 
 export const forget = () => { drawn = ""; if (state.tab === "scale") show(); };
