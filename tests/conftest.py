@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from tinygpt.config.model_config import ModelConfig
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:  # fixtures import what they need, so that tests without torch
 
 # Workers of pytest-xdist share the cores: more threads than cores make small models crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+settings.register_profile("tinygpt", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("tinygpt")
 
 
 @pytest.fixture(autouse=True)
