@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.generation_config import GenerationConfig
 from tinygpt.config.model_config import PRESETS
 from tinygpt.inference.language_model import LanguageModel
@@ -113,9 +114,7 @@ def main() -> None:
         config,
         PaddedTokenizer(ByteTokenizer(), config.vocab_size),
         "random weights are as fast",
-        engine=given.engine,
-        precision=given.precision,
-        threads=given.threads,
+        EngineOptions(engine=given.engine, precision=given.precision, threads=given.threads),
     )
     print(f"{given.shape}, {lm.engine}: {N_PROMPT} prompt tokens, {N_NEW} new ones")
     for temperature in (0.0, 1.0):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.model_config import ModelConfig
 
 if TYPE_CHECKING:  # fixtures import what they need, so that tests without torch start fast
@@ -128,7 +129,8 @@ def torch_engine() -> Callable[["GPT"], "Engine"]:
 
     def wrap(gpt: "GPT") -> "Engine":
         weights = {name: t.numpy() for name, t in to_hf(gpt.state_dict(), gpt.config).items()}
-        return Engine(gpt.config, weights, where="the test", engine="torch", device="cpu")
+        options = EngineOptions(engine="torch", device="cpu")
+        return Engine(gpt.config, weights, where="the test", options=options)
 
     return wrap
 

@@ -225,7 +225,7 @@ def test_open_model_falls_back_for_presets_only(monkeypatch) -> None:
     def unreachable(*_args, **_kwargs):
         raise MachineError("the hub did not answer; run `hf download distilbert/distilgpt2`")
 
-    monkeypatch.setattr("tinygpt.inference.load.load", unreachable)
+    monkeypatch.setattr("tinygpt.inference.load.load_with", unreachable)
     monkeypatch.setattr("tinygpt.inference.load.gpt2_vocabulary", unreachable)
     found = open_model("distilgpt2")
     assert isinstance(found, Architecture)

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
 from tinygpt.inference import engine as engine_module
 from tinygpt.inference import native_library, native_session, packed_weights
-from tinygpt.inference.engine import Engine, for_scoring
+from tinygpt.inference.engine import Engine
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import load
 from tinygpt.inference.torch_session import TorchSession
@@ -31,7 +32,9 @@ def make(tiny_model: GPT) -> Make:
     weights = {k: t.numpy() for k, t in to_hf(tiny_model.state_dict(), tiny_model.config).items()}
 
     def engine(**settings: Any) -> Engine:
-        return Engine(tiny_model.config, weights, where="the test", **settings)
+        return Engine(
+            tiny_model.config, weights, where="the test", options=EngineOptions(**settings)
+        )
 
     return engine
 
@@ -169,8 +172,9 @@ def test_only_who_asks_for_native_is_scored_by_it(model_folder: Path, packed: li
     assert ours.engine == "native exact"
     assert ours.bits_per_byte == pytest.approx(theirs.bits_per_byte, rel=1e-6)
     assert packed == [("exact", model_folder)] * 2
-    assert [for_scoring("auto", "exact"), for_scoring("auto", "int8")] == ["torch", "auto"]
-    assert for_scoring("native", "exact") == "native"
+    assert EngineOptions().for_scoring() == EngineOptions(engine="torch")
+    for asked in (EngineOptions(precision="int8"), EngineOptions(engine="native")):
+        assert asked.for_scoring() == asked
 
 
 # --- the real engine, where it was compiled

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.training.test_train import CORPUS, corpus_of, prose
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.model_config import PRESETS
 from tinygpt.data import fit_tokenizer
 from tinygpt.errors import CheckpointError, ConfigError, MachineError
@@ -45,8 +46,10 @@ class Stop:
 
 
 def climbed(out: Path, changes=CHANGES, allowance=STEPS, corpus=CORPUS, **arguments) -> Ladder:
-    arguments = {"n_bytes": 300, "device": "cpu"} | arguments
-    *_, ladder = climb(changes, corpus, allowance, out=out, **arguments)
+    arguments = {"n_bytes": 300} | arguments
+    *_, ladder = climb(
+        changes, corpus, allowance, EngineOptions(device="cpu"), out=out, **arguments
+    )
     return ladder
 
 
@@ -181,16 +184,16 @@ def test_pretrained_and_fine_tuned_from_a_folder(tmp_path, local) -> None:
 def test_without_the_hub_weights_are_missing_and_nothing_is_made_up(
     tmp_path, local, monkeypatch
 ) -> None:
-    real, online = opening.load, False
+    real, online = opening.load_with, False
 
-    def hub(name, **keywords):
+    def hub(name, options, **keywords):
         if name == "distilgpt2":
             if not online:
                 raise MachineError("no network; run `hf download distilbert/distilgpt2`")
             name = str(local)
-        return real(name, **keywords)
+        return real(name, options, **keywords)
 
-    monkeypatch.setattr(opening, "load", hub)
+    monkeypatch.setattr(opening, "load_with", hub)
     monkeypatch.setattr(opening, "gpt2_vocabulary", lambda: local)
     monkeypatch.setitem(PRESETS, "distilgpt2", load(local).config)
     changes = (

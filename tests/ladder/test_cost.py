@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from tests.training.test_train import CORPUS, VOCAB_SIZE
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.train_config import OptimConfig, TokenizerConfig, TrainConfig
 from tinygpt.data.batches import prepare
 from tinygpt.errors import ConfigError
@@ -90,7 +91,7 @@ class Clock:
 
 def timed(rung, clock, stop=lambda: False):
     tokenizer = CharTokenizer(CORPUS.characters)
-    lm = untrained("a", rung.model, tokenizer, "random", device="cpu")
+    lm = untrained("a", rung.model, tokenizer, "random", EngineOptions(device="cpu"))
     before = lm.model.lm_head.weight.clone()
     data = prepare(CORPUS, tokenizer, 16)
     found = pace(lm, rung, data, pick_device("cpu"), clock=clock, stop=stop)

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.model_config import ModelConfig
 from tinygpt.evaluation.eval_texts import own_text
 from tinygpt.inference.language_model import LanguageModel
@@ -19,7 +20,8 @@ def lm(char_tokenizer) -> LanguageModel:
     config = ModelConfig(
         vocab_size=char_tokenizer.vocab_size, n_positions=32, n_embd=16, n_layer=1, n_head=2
     )
-    return untrained("x", config, char_tokenizer, "random", engine="torch", device="cpu")
+    options = EngineOptions(engine="torch", device="cpu")
+    return untrained("x", config, char_tokenizer, "random", options)
 
 
 def test_one_model_alone(lm, monkeypatch) -> None:

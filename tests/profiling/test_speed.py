@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.model_config import ModelConfig
 from tinygpt.errors import DataError
 from tinygpt.inference.language_model import LanguageModel
@@ -20,7 +21,7 @@ def lm(char_tokenizer) -> LanguageModel:
     config = ModelConfig(
         vocab_size=char_tokenizer.vocab_size, n_positions=32, n_embd=16, n_layer=1, n_head=2
     )
-    return untrained("x", config, char_tokenizer, "random", engine="torch")
+    return untrained("x", config, char_tokenizer, "random", EngineOptions(engine="torch"))
 
 
 def test_prefill_reads_the_prompt_and_decode_writes_the_continuation(lm, monkeypatch) -> None:
@@ -81,6 +82,6 @@ def test_too_short_a_text_and_too_small_a_context_are_named(lm) -> None:
     with pytest.raises(DataError, match="3 characters that every model knows"):
         measure_speeds([lm], "abc")
     config = dataclasses.replace(lm.config, n_positions=8)
-    small = untrained("y", config, lm.tokenizer, "", engine="torch")
+    small = untrained("y", config, lm.tokenizer, "", EngineOptions(engine="torch"))
     with pytest.raises(DataError, match="in a context of 8 tokens"):
         measure_speeds([lm, small], TEXT)

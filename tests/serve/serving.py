@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.generation_config import GenerationConfig
 from tinygpt.inference.engine import Engine
 from tinygpt.inference.language_model import LanguageModel
@@ -19,7 +20,8 @@ PATIENCE_S = 30.0
 def model_of(gpt: GPT, tokenizer: Tokenizer, engine: str) -> LanguageModel:
     """A model in memory, run by an engine."""
     weights = {name: t.numpy() for name, t in to_hf(gpt.state_dict(), gpt.config).items()}
-    made = Engine(gpt.config, weights, where="the test", engine=engine, device="cpu", threads=1)
+    options = EngineOptions(engine=engine, device="cpu", threads=1)
+    made = Engine(gpt.config, weights, where="the test", options=options)
     return LanguageModel(
         name="tiny",
         path=None,

@@ -8,6 +8,7 @@ import pytest
 from tests.serve.batching.test_scheduler import Noted
 from tests.serve.serving import Heard, job_of
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.inference.load import load
 from tinygpt.serve.batching.jobs import Full
@@ -23,7 +24,9 @@ def test_two_models_write_side_by_side(model_folder: Path, tmp_path: Path) -> No
         return seen.setdefault(name, Noted())
 
     config = ServeConfig(slots=2, max_waiting=1)
-    found = open_models([str(model_folder), str(other)], config, threads=1, observe=observe)
+    found = open_models(
+        [str(model_folder), str(other)], config, EngineOptions(threads=1), observe=observe
+    )
     assert [one.name for one in found] == ["tiny", "other"]
     expected = load(model_folder, threads=1).generate("abc", temperature=0, max_new_tokens=9)
     for one in found:
@@ -37,7 +40,7 @@ def test_two_models_write_side_by_side(model_folder: Path, tmp_path: Path) -> No
 
 def test_the_bounds_are_the_configs(model_folder: Path) -> None:
     config = ServeConfig(slots=1, max_waiting=2, max_waiting_per_client=2)
-    (one,) = open_models([str(model_folder)], config, threads=1)
+    (one,) = open_models([str(model_folder)], config, EngineOptions(threads=1))
     jobs = [job_of([1], client=str(i), max_new_tokens=10_000) for i in range(4)]
     for job in jobs[:3]:
         one.batcher.submit(job, Heard())

@@ -1,16 +1,18 @@
 """The options that many verbs share, each written once: what computes, on what, how it is told."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
 from tinygpt.cli import console
 from tinygpt.cli.options import Place
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.limits import ENGINES, PRECISIONS, SCORED_BYTES
 from tinygpt.errors import ConfigError
 
-__all__ = ["byte_count", "options"]
+__all__ = ["byte_count", "engine", "options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,14 +23,31 @@ MAX_DIGITS = 18
 def options(*names: str) -> Callable[[F], F]:
     """Give a verb some of the options that many verbs share.
 
-    Names and arguments: engine, precision, device, dtype, threads, quiet, context, stride,
-    allow_pickle; json (`as_json`), and bytes (`n_bytes`, None for all).
+    Names and arguments: quiet, context, stride, allow_pickle; json (`as_json`), and bytes
+    (`n_bytes`, None for all).
     """
 
     def decorate(function: F) -> F:
         for name in reversed(names):
             function = _SHARED[name](function)
         return function
+
+    return decorate
+
+
+def engine(*names: str) -> Callable[[F], F]:
+    """Give a verb an option for some fields of EngineOptions, and the argument `engine_options`.
+
+    A field that is not named keeps its default.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def verb(*args: Any, **kwargs: Any) -> Any:
+            chosen = EngineOptions(**{name: kwargs.pop(name) for name in names})
+            return function(*args, engine_options=chosen, **kwargs)
+
+        return cast("F", options(*names)(verb))
 
     return decorate
 

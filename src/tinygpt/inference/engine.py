@@ -7,16 +7,16 @@ before it is torch's turn: a model that the native engine runs opens without it.
 
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygpt.config.limits import ENGINES, PRECISIONS
+from tinygpt.config.engine_options import DEFAULT_OPTIONS, EngineOptions
 from tinygpt.config.model_config import ModelConfig
-from tinygpt.config.schema import check_threads
-from tinygpt.errors import ConfigError, MachineError, did_you_mean
+from tinygpt.errors import ConfigError, MachineError
 from tinygpt.model.hf_weights import from_hf
 from tinygpt.model.session import DecodeSession
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # torch is imported where it is used
     from tinygpt.inference.packed_weights import PackedModel
     from tinygpt.model.gpt import GPT
 
-__all__ = ["Engine", "for_scoring", "unavailable"]
+__all__ = ["Engine", "unavailable"]
 
 Weights = Mapping[str, np.ndarray[Any, Any]]
 
@@ -37,6 +37,7 @@ class Engine:
     """A model and what runs it.
 
     Attributes:
+        options: what was asked for.
         name: "native" or "torch".
         why: why it was taken, in a few words.
         asked: whether the native engine was asked for, not only left free: then it scores texts.
@@ -51,11 +52,7 @@ class Engine:
         *,
         where: str,
         source: Path | None = None,
-        engine: str = "auto",
-        precision: str = "exact",
-        device: str = "auto",
-        dtype: str = "auto",
-        threads: int = 0,
+        options: EngineOptions = DEFAULT_OPTIONS,
     ) -> None:
         """Choose by what is asked for and what is here, and see that the weights fit.
 
@@ -64,26 +61,22 @@ class Engine:
             weights: a checkpoint's tensors, as formats/weights.py reads them.
             where: what to call them in messages.
             source: the folder that they are from; None if they were made in memory.
-            engine: "native", "torch", or "auto": native on the CPU in float32, else torch.
-            precision: of the native engine; one other than "exact" asks for it.
-            device, dtype, threads: as `device.pick_device`; native takes 0 threads as all cores.
+            options: what runs it; the native engine takes 0 threads as all cores.
 
         Raises:
-            ConfigError: an unknown name, things that exclude each other, or an engine, device or
-                precision that is not to be had here.
+            ConfigError: options that exclude each other, or an engine, device or precision that is
+                not to be had here.
             CheckpointError: config and weights do not belong together.
         """
-        _check_names(engine, precision)
-        check_threads(threads)
-        self.config = config
+        self.config, self.options = config, options
         self._weights, self._where, self._source = weights, where, source
-        self._device, self._dtype, self._threads = device, dtype, threads
-        self.asked = engine == "native" or precision != "exact"
-        obstacle = _obstacle(engine, device, dtype)
+        self.asked = options.asks_native
+        obstacle = _obstacle(options)
         if self.asked and obstacle is not None:
-            wanted = "engine native" if engine == "native" else f"precision {precision}"
+            native = options.engine == "native"
+            wanted = "engine native" if native else f"precision {options.precision}"
             raise ConfigError(f"{wanted} is not to be had: {obstacle}; use --engine torch")
-        self.name, self.device, self.precision = "native", "cpu", precision
+        self.name, self.device, self.precision = "native", "cpu", options.precision
         self.why = obstacle or ("asked for" if self.asked else "the faster one on the CPU")
         if obstacle is None and (refusal := self._refusal()) is not None:
             obstacle = self.why = refusal
@@ -99,10 +92,9 @@ class Engine:
             self._weights,
             where=self._where,
             source=self._source,
-            engine=engine,
-            precision=precision,
-            device="cpu",
-            threads=self._threads,
+            options=replace(
+                self.options, engine=engine, precision=precision, device="cpu", dtype="auto"
+            ),
         )
         if engine == "torch" and self.device == "cpu" and self.precision != "bfloat16":
             found.__dict__["model"] = self.model  # one copy of the weights is enough
@@ -137,7 +129,7 @@ class Engine:
             return self._picked.threads
         from tinygpt.inference.packed_weights import available_cpus
 
-        return self._threads or available_cpus()
+        return self.options.threads or available_cpus()
 
     @property
     def isa(self) -> str | None:
@@ -163,8 +155,8 @@ class Engine:
     def _picked(self) -> "Device":
         from tinygpt.inference.device import pick_device
 
-        dtype = "float32" if self._dtype == "auto" else self._dtype
-        return pick_device(self._device, dtype, self._threads)
+        dtype = "float32" if self.options.dtype == "auto" else self.options.dtype
+        return pick_device(self.options.device, dtype, self.options.threads)
 
     @cached_property
     def _packed(self) -> "PackedModel":
@@ -185,11 +177,6 @@ class Engine:
         return None
 
 
-def for_scoring(engine: str, precision: str) -> str:
-    """Return which engine to open for what only scores: torch, unless native is asked for."""
-    return "torch" if engine == "auto" and precision == "exact" else engine
-
-
 def unavailable() -> str | None:
     """Return why the native engine can't be used here, in one line; None if it can."""
     from tinygpt.inference.native_library import unavailable as reason
@@ -197,19 +184,19 @@ def unavailable() -> str | None:
     return reason()
 
 
-def _obstacle(engine: str, device: str, dtype: str) -> str | None:
+def _obstacle(options: EngineOptions) -> str | None:
     """Return why torch runs the model, or None if the native engine does."""
-    if engine == "torch":
+    if options.engine == "torch":
         return "asked for"
-    if dtype == "bfloat16":
+    if options.dtype == "bfloat16":
         return "dtype bfloat16 is torch's"
-    if dtype not in ("auto", "float32"):
+    if options.dtype not in ("auto", "float32"):
         return "asked for"  # it will refuse that dtype by name
-    if device not in ("auto", "cpu"):
-        return f"device {device} is torch's"
+    if options.device not in ("auto", "cpu"):
+        return f"device {options.device} is torch's"
     if (reason := unavailable()) is not None:
         return reason
-    if device == "auto" and _may_have_gpu():
+    if options.device == "auto" and _may_have_gpu():
         from tinygpt.inference.device import pick_device
 
         if (kind := pick_device().device.type) != "cpu":
@@ -222,18 +209,6 @@ def _may_have_gpu() -> bool:
     if platform.system() != "Linux":
         return True
     return any(Path(path).exists() for path in _GPU_FILES)
-
-
-def _check_names(engine: str, precision: str) -> None:
-    for what, name, known in (("engine", engine, ENGINES), ("precision", precision, PRECISIONS)):
-        if name not in known:
-            near = did_you_mean(name, known)
-            raise ConfigError(f'{what}="{name}" is not known{near} (known: {", ".join(known)})')
-    if engine == "torch" and precision != "exact":
-        raise ConfigError(
-            f"precision={precision} is the native engine's; leave out --engine torch, or choose "
-            "torch's precision with --dtype"
-        )
 
 
 def _counted(threads: int) -> str:

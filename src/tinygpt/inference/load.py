@@ -1,8 +1,9 @@
 """From a name or a folder to a LanguageModel: what `tinygpt.load` does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tinygpt.config.engine_options import DEFAULT_OPTIONS, EngineOptions
 from tinygpt.config.generation_config import GenerationConfig
 from tinygpt.config.model_config import PRESETS, ModelConfig
 from tinygpt.errors import ConfigError, MachineError
@@ -17,7 +18,7 @@ from tinygpt.tokenizers.char_byte import Tokenizer
 from tinygpt.tokenizers.load import load_tokenizer
 from tinygpt.tokenizers.padding import open_tokenizer
 
-__all__ = ["Architecture", "load", "open_model", "untrained", "without_weights"]
+__all__ = ["Architecture", "load", "load_with", "open_model", "untrained", "without_weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +61,31 @@ def load(
         ConfigError: an architecture that tinygpt does not compute, or an engine that is not here.
         MachineError: the hub can't be reached.
     """
-    found = locate(str(name_or_path), revision=revision, allow_pickle=allow_pickle)
+    options = EngineOptions(
+        engine=engine,
+        precision=precision,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        allow_pickle=allow_pickle,
+    )
+    return load_with(name_or_path, options, revision=revision)
+
+
+def load_with(
+    name_or_path: str | Path, options: EngineOptions, *, revision: str | None = None
+) -> LanguageModel:
+    """Open a model as `load` does, with its keywords in one object; errors as `load`."""
+    found = locate(str(name_or_path), revision=revision, allow_pickle=options.allow_pickle)
     if is_foreign(data := read_json(found.path / "config.json")):
-        if engine == "native" or precision != "exact":
+        if options.asks_native:
             raise ConfigError(
                 f'{found.name}: model_type "{data["model_type"]}" is computed by transformers; '
                 "leave out --engine and --precision, which are for GPT-2s"
             )
-        from tinygpt.inference.transformers_backend.open import (
-            open_foreign,  # only where it is needed
-        )
+        from tinygpt.inference.transformers_backend.open import open_foreign  # the extra
 
-        return open_foreign(
-            found, device=device, dtype=dtype, threads=threads, allow_pickle=allow_pickle
-        )
+        return open_foreign(found, options)
     config, notes = read_config(found.path)
     tokenizer, more_notes = open_tokenizer(found.path, config)
     return LanguageModel(
@@ -85,14 +97,10 @@ def load(
         tokenizer=tokenizer,
         engine=Engine(
             config,
-            read_weights(found.path, allow_pickle=allow_pickle),
+            read_weights(found.path, allow_pickle=options.allow_pickle),
             where=str(found.path),
             source=found.path,
-            engine=engine,
-            precision=precision,
-            device=device,
-            dtype=dtype,
-            threads=threads,
+            options=options,
         ),
         notes=notes + more_notes,
     )
@@ -103,11 +111,7 @@ def untrained(
     config: ModelConfig,
     tokenizer: Tokenizer,
     why: str,
-    *,
-    engine: str = "auto",
-    precision: str = "exact",
-    device: str = "auto",
-    threads: int = 0,
+    options: EngineOptions = DEFAULT_OPTIONS,
 ) -> LanguageModel:
     """Make a model of a known architecture with random weights, labelled as such.
 
@@ -118,7 +122,7 @@ def untrained(
         config: its architecture.
         tokenizer: its true tokenizer.
         why: one line: why the weights are missing, and the command that gets them.
-        engine, precision, device, threads: as `load`.
+        options: what runs it; random weights are float32 whatever its dtype.
     """
     import torch  # it draws the weights
 
@@ -138,55 +142,25 @@ def untrained(
             config,
             {key: tensor.numpy() for key, tensor in drawn.items()},
             where=name,
-            engine=engine,
-            precision=precision,
-            device=device,
-            threads=threads,
+            options=replace(options, dtype="auto"),
         ),
         missing_weights=why,
     )
 
 
-def open_model(
-    name: str,
-    *,
-    engine: str = "auto",
-    precision: str = "exact",
-    device: str = "auto",
-    dtype: str = "auto",
-    threads: int = 0,
-    revision: str | None = None,
-    allow_pickle: bool = False,
-) -> LanguageModel | Architecture:
+def open_model(name: str, options: EngineOptions = DEFAULT_OPTIONS) -> LanguageModel | Architecture:
     """Open a model; a preset whose hub can't be reached comes with random weights, labelled.
 
-    Arguments and errors as `opening.load`; random weights are float32.
+    Errors as `load`.
     """
     try:
-        return load(
-            name,
-            engine=engine,
-            precision=precision,
-            device=device,
-            dtype=dtype,
-            threads=threads,
-            revision=revision,
-            allow_pickle=allow_pickle,
-        )
+        return load_with(name, options)
     except MachineError as error:
-        return without_weights(
-            name, error, engine=engine, precision=precision, device=device, threads=threads
-        )
+        return without_weights(name, error, options)
 
 
 def without_weights(
-    name: str,
-    error: MachineError,
-    *,
-    engine: str = "auto",
-    precision: str = "exact",
-    device: str = "auto",
-    threads: int = 0,
+    name: str, error: MachineError, options: EngineOptions
 ) -> LanguageModel | Architecture:
     """Return a preset with random weights after `load` failed so; raise the error of all else."""
     if name not in PRESETS or name == "tinygpt":
@@ -196,13 +170,4 @@ def without_weights(
         tokenizer = load_tokenizer(gpt2_vocabulary())
     except MachineError as none:
         return Architecture(name, PRESETS[name], f"{why}; nor is its vocabulary at hand: {none}")
-    return untrained(
-        name,
-        PRESETS[name],
-        tokenizer,
-        why,
-        engine=engine,
-        precision=precision,
-        device=device,
-        threads=threads,
-    )
+    return untrained(name, PRESETS[name], tokenizer, why, options)

@@ -9,11 +9,12 @@ import hashlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tinygpt.config.engine_options import DEFAULT_OPTIONS, EngineOptions
 from tinygpt.config.limits import SCORED_BYTES
 from tinygpt.config.model_config import ModelConfig
 from tinygpt.data.corpora import Corpus
@@ -64,12 +65,11 @@ def climb(
     changes: Sequence[Change],
     corpus: Corpus,
     allowance: Allowance,
+    options: EngineOptions = DEFAULT_OPTIONS,
     *,
     out: Path | str,
     n_seeds: int = 1,
     n_bytes: int | None = SCORED_BYTES,
-    device: str = "auto",
-    threads: int = 0,
     clock: Callable[[], float] = time.monotonic,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[At], None] = lambda at: None,
@@ -82,10 +82,11 @@ def climb(
         changes: the rungs, such as DEFAULT_RUNGS.
         corpus: a text; its last 10% are scored, the rest is trained on.
         allowance: budget of each training run.
+        options: device, dtype and threads of the training; the models that rungs begin with are
+            run by torch in float32.
         out: folder of the runs and of ladder.json. A ladder that is there already is gone on with.
         n_seeds: training runs of each rung.
         n_bytes: how much of the held-out part is scored; None for all.
-        device, threads: as `pick_device`.
         clock: seconds; tests inject it.
         stop: asked often; once it says True the run in hand is saved and the ladder ends.
         progress: told where the work is.
@@ -101,12 +102,13 @@ def climb(
     """
     if n_seeds < 1:
         raise ConfigError(f"seeds={n_seeds} is not allowed: at least 1")
-    picked, folder = pick_device(device, threads=threads), Path(out)
+    picked, folder = pick_device(options.device, options.dtype, options.threads), Path(out)
+    start_options = replace(options, engine="torch", dtype="auto")
     opened: dict[str, LanguageModel | Architecture] = {}
 
     def config_of(name: str) -> ModelConfig:
         if name not in opened:
-            opened[name] = open_model(name, engine="torch", device=device, threads=threads)
+            opened[name] = open_model(name, start_options)
         return gpt2_config(opened[name].config)
 
     rungs = resolve(changes, corpus, config_of)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.data.batches import prepare
 from tinygpt.data.fit_tokenizer import make_tokenizer
 from tinygpt.errors import ConfigError, ContextError, DataError, TinyGPTError, TokenizerError
@@ -119,14 +120,8 @@ def _opened(
         )
     except TinyGPTError as error:
         return None, None, str(error)
-    lm = untrained(
-        rung.name,
-        rung.model,
-        tokenizer,
-        _UNTRAINED,
-        engine="torch",
-        device=str(context.device.device),
-    )
+    options = EngineOptions(engine="torch", device=str(context.device.device))
+    lm = untrained(rung.name, rung.model, tokenizer, _UNTRAINED, options)
     return lm, tokenizer, None
 
 

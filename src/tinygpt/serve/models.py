@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tinygpt.config.engine_options import DEFAULT_OPTIONS, EngineOptions
 from tinygpt.errors import ConfigError, did_you_mean
 from tinygpt.inference.language_model import LanguageModel
-from tinygpt.inference.load import load
+from tinygpt.inference.load import load_with
 from tinygpt.serve.batching.batcher import Batcher
 from tinygpt.serve.batching.jobs import Observer
 from tinygpt.serve.config import ServeConfig
@@ -27,13 +28,8 @@ class Served:
 def open_models(
     names: Sequence[str],
     config: ServeConfig,
+    options: EngineOptions = DEFAULT_OPTIONS,
     *,
-    engine: str = "auto",
-    precision: str = "exact",
-    device: str = "auto",
-    dtype: str = "auto",
-    threads: int = 0,
-    allow_pickle: bool = False,
     observe: Callable[[str], Observer] | None = None,
 ) -> list[Served]:
     """Open models and start a batcher for each.
@@ -41,7 +37,7 @@ def open_models(
     Args:
         names: at least one; each as `load` takes it.
         config: how many slots a model has, and how many texts may wait for them.
-        engine, precision, device, dtype, threads, allow_pickle: as `load`.
+        options: what runs them.
         observe: makes the observer of the model of a name.
 
     Raises:
@@ -53,18 +49,7 @@ def open_models(
     for i, name in enumerate(names):
         if name in names[:i]:
             raise ConfigError(f"{name} is given twice; a model is served once, for all who ask")
-    lms = [
-        load(
-            name,
-            engine=engine,
-            precision=precision,
-            device=device,
-            dtype=dtype,
-            threads=threads,
-            allow_pickle=allow_pickle,
-        )
-        for name in names
-    ]
+    lms = [load_with(name, options) for name in names]
     called = [_name(lm) for lm in lms]
     for i, name in enumerate(called):
         if name in called[:i]:

@@ -61,8 +61,7 @@ def test_bench_without_weights_or_model(run, capsys, monkeypatch, byte_bpe) -> N
     def unreachable(*_args, **_kwargs):
         raise MachineError("the hub did not answer; run `hf download distilbert/distilgpt2`")
 
-    monkeypatch.setattr("tinygpt.inference.load.load", unreachable)
-    monkeypatch.setattr(opening, "load", unreachable)
+    monkeypatch.setattr(opening, "load_with", unreachable)
     monkeypatch.setattr(opening, "gpt2_vocabulary", unreachable)
     assert main(["bench", "distilgpt2"]) == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -36,11 +36,13 @@ def desk(tmp_path: Path, monkeypatch, byte_bpe) -> Path:
         eos_token_id=None,
     )
     monkeypatch.setitem(PRESETS, "distilgpt2", small)
-    real_load = opening.load
+    real_load = opening.load_with
     monkeypatch.setattr(
         opening,
-        "load",
-        lambda name, **kw: unreachable() if name == "distilgpt2" else real_load(name, **kw),
+        "load_with",
+        lambda name, *rest, **kw: (
+            unreachable() if name == "distilgpt2" else real_load(name, *rest, **kw)
+        ),
     )
     monkeypatch.setattr(opening, "gpt2_vocabulary", lambda: tmp_path / "vocabulary")
     monkeypatch.chdir(tmp_path)

@@ -47,11 +47,13 @@ def _desk(tmp_path, monkeypatch) -> None:
     def unreachable(*_arguments, **_keywords):
         raise MachineError("the hub did not answer; run `hf download distilbert/distilgpt2`")
 
-    real = opening.load
+    real = opening.load_with
     monkeypatch.setattr(
         opening,
-        "load",
-        lambda name, **kw: unreachable() if name == "distilgpt2" else real(name, **kw),
+        "load_with",
+        lambda name, *rest, **kw: (
+            unreachable() if name == "distilgpt2" else real(name, *rest, **kw)
+        ),
     )
     monkeypatch.setattr(opening, "gpt2_vocabulary", unreachable)
     monkeypatch.chdir(tmp_path)
@@ -148,7 +150,7 @@ def test_what_is_refused(arguments, words, capsys) -> None:
 def test_without_a_budget_it_is_a_minute_a_rung(monkeypatch) -> None:
     seen = []
 
-    def climb(changes, corpus, allowance, **arguments):
+    def climb(changes, corpus, allowance, options, **arguments):
         seen.append((len(changes), allowance.minutes, arguments["out"]))
         raise KeyboardInterrupt
 

@@ -19,6 +19,7 @@ from tests.serve.live import SMALL, small_model
 
 import tinygpt
 from tinygpt.cli.main import main
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.generation_config import GenerationConfig
 from tinygpt.formats.weights import write_safetensors
 from tinygpt.inference.engine import Engine
@@ -135,7 +136,8 @@ def hostile(make_gpt: Callable[..., GPT]) -> LanguageModel:
     for i, attack in enumerate(ATTACKS):
         by_name["wte.weight"][vocab[_spelled(attack)], i] = 1
         by_name["wpe.weight"][i :: len(ATTACKS), i] = 100
-    engine = Engine(config, weights, where="the test", engine="torch", device="cpu", threads=1)
+    options = EngineOptions(engine="torch", device="cpu", threads=1)
+    engine = Engine(config, weights, where="the test", options=options)
     return LanguageModel(
         name=HOSTILE,
         path=None,

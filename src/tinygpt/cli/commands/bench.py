@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinygpt.cli import console, options, shared_options
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.limits import BENCH_BYTES, PRECISIONS
 from tinygpt.errors import MachineError
 
@@ -27,16 +28,13 @@ __all__ = ["command"]
 
 @click.command(cls=options.Verb)
 @click.argument("model", type=options.MODEL)
-@shared_options.options("engine", "precision", "device", "threads", "allow_pickle", "json", "quiet")
+@shared_options.engine("engine", "precision", "device", "threads", "allow_pickle")
+@shared_options.options("json", "quiet")
 @click.pass_obj
 def command(
     started_s: float,
     model: str,
-    engine: str,
-    precision: str,
-    device: str,
-    threads: int,
-    allow_pickle: bool,
+    engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -47,7 +45,7 @@ def command(
     in bits per byte, and what it brings. A known model whose weights are not here is timed on
     random ones, and says so.
     """
-    lm = _opened(model, engine, precision, device, threads, allow_pickle)
+    lm = _opened(model, engine_options)
     start_up_s = time.monotonic() - started_s
     from tinygpt.cli.progress import working
     from tinygpt.evaluation.eval_texts import known_to_all, python_docs
@@ -62,12 +60,13 @@ def command(
             lm,
             text,
             start_up_s=start_up_s,
-            reopen=lambda: _opened(model, lm.engine.name, precision, device, threads, allow_pickle),
+            reopen=lambda: _opened(model, engine_options),
             scored=python_docs(BENCH_BYTES),
         )
         result = _document(lm, dataclasses.asdict(measured))
-        if lm.engine.name == "native" and engine == "auto" and precision == "exact":
-            given = ["--threads", str(threads), *(["--allow-pickle"] if allow_pickle else [])]
+        if lm.engine.name == "native" and not lm.engine.asked:
+            given = ["--threads", str(engine_options.threads)]
+            given += ["--allow-pickle"] if engine_options.allow_pickle else []
             offline = {} if lm.missing_weights is None else {"HF_HUB_OFFLINE": "1"}
             result["others"] = _others(model, given, os.environ | offline, tell)
     if as_json:
@@ -79,21 +78,17 @@ def command(
     console.next_commands(f"tinygpt inspect {console.word(model)}", quiet=quiet)
 
 
-def _opened(
-    model: str, engine: str, precision: str, device: str, threads: int, allow_pickle: bool
-) -> "LanguageModel":
+def _opened(model: str, engine_options: EngineOptions) -> "LanguageModel":
     """Open a model and a first session; on random weights where a known model's are not here."""
-    from tinygpt.inference.load import load
+    from tinygpt.inference.load import load_with
 
-    given: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
-    given["engine"] = engine if engine != "transformers" else "auto"
     found: Any
     try:
-        found = load(model, allow_pickle=allow_pickle, **given)
+        found = load_with(model, engine_options)
     except MachineError as error:
         from tinygpt.inference.load import Architecture, without_weights  # they need torch
 
-        found = without_weights(model, error, **given)
+        found = without_weights(model, error, engine_options)
         if isinstance(found, Architecture):
             raise MachineError(found.missing_weights) from None
     found.session()

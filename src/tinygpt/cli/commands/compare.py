@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from tinygpt.cli import console, options, shared_options
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.errors import ConfigError
 
 __all__ = ["command"]
@@ -45,9 +46,9 @@ __all__ = ["command"]
     metavar="FOLDER",
     help="What `tinygpt ladder` wrote: its staircase becomes a section of the page (--html).",
 )
-@shared_options.options(
-    "bytes", "engine", "precision", "device", "threads", "allow_pickle", "json", "quiet"
-)
+@shared_options.options("bytes")
+@shared_options.engine("engine", "precision", "device", "threads", "allow_pickle")
+@shared_options.options("json", "quiet")
 def command(
     models: tuple[str, ...],
     text_files: tuple[Path, ...],
@@ -56,11 +57,7 @@ def command(
     markdown: Path | None,
     html: Path | None,
     ladder_folder: Path | None,
-    engine: str,
-    precision: str,
-    device: str,
-    threads: int,
-    allow_pickle: bool,
+    engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -84,16 +81,7 @@ def command(
         opened = []
         for name in models:
             tell(f"opening {name}", 0.0)
-            opened.append(
-                open_model(
-                    name,
-                    engine=engine,
-                    precision=precision,
-                    device=device,
-                    threads=threads,
-                    allow_pickle=allow_pickle,
-                )
-            )
+            opened.append(open_model(name, engine_options))
         comparison = compare(
             opened,
             texts or default_texts(opened, n_bytes),

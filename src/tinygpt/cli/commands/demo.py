@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinygpt.cli import console, options, shared_options
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.errors import MachineError
 
 if TYPE_CHECKING:
@@ -40,9 +41,14 @@ __all__ = ["command"]
     show_default=True,
     help="The run folder; one that is there already is renamed aside.",
 )
-@shared_options.options("device", "threads", "quiet")
+@shared_options.engine("device", "threads")
+@shared_options.options("quiet")
 def command(
-    minutes: float, corpus_name: str | None, out: Path, device: str, threads: int, quiet: bool
+    minutes: float,
+    corpus_name: str | None,
+    out: Path,
+    engine_options: EngineOptions,
+    quiet: bool,
 ) -> int:
     """Train TinyGPT for about a minute, sample from it, and put it beside distilgpt2.
 
@@ -69,16 +75,20 @@ def command(
     )
     if aside := _rename_aside(out):
         console.say(f"the last run is now {aside}", quiet=quiet)
-    followed = _train(corpus, settings, out, device, threads, quiet)
+    followed = _train(corpus, settings, out, engine_options, quiet)
     if followed.exit_code:
         return followed.exit_code
-    comparison = _compare(out, device, threads, quiet)
+    comparison = _compare(out, engine_options, quiet)
     _show(comparison, out, quiet)
     return 0
 
 
 def _train(
-    corpus: "Corpus", settings: "TrainConfig", out: Path, device: str, threads: int, quiet: bool
+    corpus: "Corpus",
+    settings: "TrainConfig",
+    out: Path,
+    engine_options: EngineOptions,
+    quiet: bool,
 ) -> "Followed":
     from tinygpt.cli.follow import follow
     from tinygpt.config.model_config import PRESETS
@@ -86,6 +96,7 @@ def _train(
     from tinygpt.model.costs import n_params
     from tinygpt.training.train import train
 
+    device, threads = engine_options.device, engine_options.threads
     vocab_size = len(corpus.characters)
     config = replace(PRESETS["tinygpt"], vocab_size=vocab_size)
     console.say(
@@ -109,7 +120,7 @@ def _train(
     )
 
 
-def _compare(out: Path, device: str, threads: int, quiet: bool) -> "Comparison":
+def _compare(out: Path, engine_options: EngineOptions, quiet: bool) -> "Comparison":
     from tinygpt.cli.progress import working
     from tinygpt.comparison.compare import compare
     from tinygpt.config.limits import SCORED_BYTES
@@ -118,9 +129,7 @@ def _compare(out: Path, device: str, threads: int, quiet: bool) -> "Comparison":
 
     with working(quiet) as tell:
         tell("opening distilgpt2", 0.0)
-        tiny, distil = (
-            open_model(name, device=device, threads=threads) for name in (str(out), "distilgpt2")
-        )
+        tiny, distil = (open_model(name, engine_options) for name in (str(out), "distilgpt2"))
         models = [replace(tiny, name=f"TinyGPT ({out})"), distil]
         return compare(models, [held_out_text(out, SCORED_BYTES)], progress=tell)
 

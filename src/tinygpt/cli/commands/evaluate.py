@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinygpt.cli import console, options, shared_options
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.errors import ConfigError, TokenizerError
 
 if TYPE_CHECKING:
@@ -36,9 +37,8 @@ __all__ = ["command"]
     show_default=True,
     help="Characters that a character model lacks: an error, or paid for by an escape code.",
 )
-@shared_options.options(
-    "engine", "precision", "device", "dtype", "threads", "allow_pickle", "json", "quiet"
-)
+@shared_options.engine("engine", "precision", "device", "dtype", "threads", "allow_pickle")
+@shared_options.options("json", "quiet")
 def command(
     model: str,
     file: str | None,
@@ -46,12 +46,7 @@ def command(
     context: int | None,
     stride: int | None,
     unknown: str,
-    engine: str,
-    precision: str,
-    device: str,
-    dtype: str,
-    threads: int,
-    allow_pickle: bool,
+    engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -61,19 +56,10 @@ def command(
     """
     from tinygpt.cli.progress import working
     from tinygpt.evaluation.eval_texts import text_file
-    from tinygpt.inference.engine import for_scoring
-    from tinygpt.inference.load import load
+    from tinygpt.inference.load import load_with
 
     text = None if file is None else text_file(file, n_bytes)
-    lm = load(
-        model,
-        engine=for_scoring(engine, precision),
-        precision=precision,
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        allow_pickle=allow_pickle,
-    )
+    lm = load_with(model, engine_options.for_scoring())
     for note in lm.notes:
         console.say(note, quiet=quiet)
     if text is None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinygpt.cli import console, options, shared_options
+from tinygpt.config.engine_options import EngineOptions
 
 if TYPE_CHECKING:
     from tinygpt.ladder.results import Ladder
@@ -62,7 +63,9 @@ DEFAULT_MINUTES = 1.0
     metavar="FILE",
     help="Also write one self-contained page with the staircase; it works offline.",
 )
-@shared_options.options("bytes", "device", "threads", "json", "quiet")
+@shared_options.options("bytes")
+@shared_options.engine("device", "threads")
+@shared_options.options("json", "quiet")
 def command(
     minutes: float | None,
     train_bytes: int | None,
@@ -75,8 +78,7 @@ def command(
     markdown: Path | None,
     html: Path | None,
     n_bytes: int | None,
-    device: str,
-    threads: int,
+    engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -113,11 +115,10 @@ def command(
             changes,
             corpus,
             allowance,
+            engine_options,
             out=out,
             n_seeds=n_seeds,
             n_bytes=n_bytes,
-            device=device,
-            threads=threads,
             stop=stop,
             progress=tell,
         )

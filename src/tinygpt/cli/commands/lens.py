@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tinygpt.cli import console, options, shared_options
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.limits import LENS_BYTES
 from tinygpt.errors import ConfigError, TokenizerError
 
@@ -43,9 +44,8 @@ __all__ = ["command"]
     metavar="FILE",
     help="Also write one self-contained page: every token with its five likeliest alternatives.",
 )
-@shared_options.options(
-    "engine", "precision", "device", "dtype", "threads", "allow_pickle", "json", "quiet"
-)
+@shared_options.engine("engine", "precision", "device", "dtype", "threads", "allow_pickle")
+@shared_options.options("json", "quiet")
 def command(
     models: tuple[str, ...],
     file: str | None,
@@ -54,12 +54,7 @@ def command(
     stride: int | None,
     unknown: str | None,
     html: Path | None,
-    engine: str,
-    precision: str,
-    device: str,
-    dtype: str,
-    threads: int,
-    allow_pickle: bool,
+    engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -72,24 +67,12 @@ def command(
     from tinygpt.cli.progress import working
     from tinygpt.comparison.lens import look
     from tinygpt.evaluation.eval_texts import text_file
-    from tinygpt.inference.engine import for_scoring
-    from tinygpt.inference.load import load
+    from tinygpt.inference.load import load_with
     from tinygpt.report import LensPicture
 
     console.refuse_unwritable(html)
     text = None if file is None else text_file(file, n_bytes)
-    opened = [
-        load(
-            name,
-            engine=for_scoring(engine, precision),
-            precision=precision,
-            device=device,
-            dtype=dtype,
-            threads=threads,
-            allow_pickle=allow_pickle,
-        )
-        for name in models
-    ]
+    opened = [load_with(name, engine_options.for_scoring()) for name in models]
     for lm in opened:
         for note in lm.notes:
             console.say(f"note: {note}", quiet=quiet)

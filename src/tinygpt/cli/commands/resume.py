@@ -3,6 +3,7 @@
 import click
 
 from tinygpt.cli import console, options, shared_options
+from tinygpt.config.engine_options import EngineOptions
 
 __all__ = ["command"]
 
@@ -15,16 +16,14 @@ __all__ = ["command"]
     metavar="FILE|FOLDER",
     help="Where the run's text lies now, if it was moved; its SHA-256 is checked.",
 )
-@shared_options.options("engine", "device", "dtype", "threads", "quiet")
+@shared_options.engine("engine", "device", "dtype", "threads")
+@shared_options.options("quiet")
 @click.pass_obj
 def command(
     started_s: float | None,
     run: str,
     corpus_name: str | None,
-    engine: str,
-    device: str,
-    dtype: str,
-    threads: int,
+    engine_options: EngineOptions,
     quiet: bool,
 ) -> int:
     """Continue RUN (a run folder, or its name in runs/) exactly where it stopped.
@@ -44,7 +43,9 @@ def command(
     from tinygpt.inference.device import pick_as_recorded
     from tinygpt.training.resume import resume
 
-    picked = pick_as_recorded(read_environment(folder), device, dtype, threads)
+    asked = engine_options
+    recorded = read_environment(folder)
+    picked = pick_as_recorded(recorded, asked.device, asked.dtype, asked.threads)
 
     def announce() -> None:
         console.say(f"run     {folder}, on {recipe.corpus.corpus}", quiet=quiet)
@@ -54,10 +55,10 @@ def command(
         lambda stop, tell: resume(
             folder,
             corpus=load_corpus(corpus_name, progress=tell) if corpus_name else None,
-            device=device,
-            dtype=dtype,
-            threads=threads,
-            engine=engine,
+            device=asked.device,
+            dtype=asked.dtype,
+            threads=asked.threads,
+            engine=asked.engine,
             started_s=started_s,
             stop=stop,
             progress=tell,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import click
 
 from tinygpt.cli import console, options, shared_options
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.generation_config import GenerationConfig
 from tinygpt.errors import ConfigError, DataError
 
@@ -47,9 +48,8 @@ MAX_PROMPT_BYTES = 16 * 2**20
     help="Keep the end of a prompt that is longer than the model's context, and say so.",
 )
 @options.add(GenerationConfig, without=("bos_token_id", "eos_token_id"), show_defaults=False)
-@shared_options.options(
-    "engine", "precision", "device", "dtype", "threads", "allow_pickle", "json", "quiet"
-)
+@shared_options.engine("engine", "precision", "device", "dtype", "threads", "allow_pickle")
+@shared_options.options("json", "quiet")
 def command(
     model: str,
     prompt: str | None,
@@ -57,12 +57,7 @@ def command(
     seed: int,
     num_samples: int,
     truncate_prompt: bool,
-    engine: str,
-    precision: str,
-    device: str,
-    dtype: str,
-    threads: int,
-    allow_pickle: bool,
+    engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -77,17 +72,9 @@ def command(
     text = _from_stdin(quiet) if prompt == "-" else prompt or ""
     if prompt is None and _is_piped():
         console.say("stdin is not read: give - as PROMPT to continue what it holds", quiet=quiet)
-    from tinygpt.inference.load import load
+    from tinygpt.inference.load import load_with
 
-    lm = load(
-        model,
-        engine=engine,
-        precision=precision,
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        allow_pickle=allow_pickle,
-    )
+    lm = load_with(model, engine_options)
     for note in lm.notes:
         console.say(note, quiet=quiet)
     n_cut = 0

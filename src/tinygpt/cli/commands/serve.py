@@ -13,6 +13,7 @@ import click
 
 from tinygpt.cli import console, options, shared_options
 from tinygpt.cli.signals import stoppable
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.errors import ConfigError
 from tinygpt.serve import ServeConfig, require_extra
 
@@ -38,19 +39,13 @@ _WORDS = "ending when the texts that are being written have ended; once more end
     help=f"A file with the key that requests must carry; else {KEY_VARIABLE}, else no key.",
 )
 @options.add(ServeConfig, without=("key",))
-@shared_options.options(
-    "engine", "precision", "device", "dtype", "threads", "allow_pickle", "quiet"
-)
+@shared_options.engine("engine", "precision", "device", "dtype", "threads", "allow_pickle")
+@shared_options.options("quiet")
 def command(
     models: tuple[str, ...],
     key_file: Path | None,
     flags: options.Flags,
-    engine: str,
-    precision: str,
-    device: str,
-    dtype: str,
-    threads: int,
-    allow_pickle: bool,
+    engine_options: EngineOptions,
     quiet: bool,
 ) -> int:
     """Serve each MODEL: a page for the browser, and OpenAI's completions under /v1.
@@ -67,17 +62,7 @@ def command(
 
     metrics = Metrics()
     with listen(config) as sock:
-        served = open_models(
-            models,
-            config,
-            engine=engine,
-            precision=precision,
-            device=device,
-            dtype=dtype,
-            threads=threads,
-            allow_pickle=allow_pickle,
-            observe=metrics.observer,
-        )
+        served = open_models(models, config, engine_options, observe=metrics.observer)
         for one in served:
             for note in one.lm.notes:
                 console.say(note, quiet=quiet)

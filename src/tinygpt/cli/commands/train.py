@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinygpt.cli import console, options, shared_options
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.model_config import PRESETS, ModelConfig
 from tinygpt.config.train_config import CorpusConfig, OptimConfig, TokenizerConfig, TrainConfig
 
@@ -55,7 +56,8 @@ DEFAULT_VOCAB_SIZE = 1024
         TrainConfig(minutes=DEFAULT_MINUTES),
     ),
 )
-@shared_options.options("engine", "device", "dtype", "threads", "allow_pickle", "quiet")
+@shared_options.engine("engine", "device", "dtype", "threads", "allow_pickle")
+@shared_options.options("quiet")
 @click.pass_obj
 def command(
     started_s: float | None,
@@ -64,11 +66,7 @@ def command(
     start: str | None,
     out: Path | None,
     dropout: float | None,
-    engine: str,
-    device: str,
-    dtype: str,
-    threads: int,
-    allow_pickle: bool,
+    engine_options: EngineOptions,
     quiet: bool,
 ) -> int:
     """Train a new model, or fine-tune one (--from). Without a budget it takes one minute.
@@ -87,17 +85,22 @@ def command(
     refuse_existing(folder)
     with working(quiet) as tell:
         corpus = _corpus(settings, tell)
-    where = pick_as_recorded(settings.environment, device, dtype, threads)
+    where = pick_as_recorded(
+        settings.environment, engine_options.device, engine_options.dtype, engine_options.threads
+    )
     lm = None
     if settings.start is not None:
-        from tinygpt.inference.load import load
+        from tinygpt.inference.load import load_with
 
-        lm = load(settings.start, engine="torch", device="cpu", allow_pickle=allow_pickle)
+        on_cpu = EngineOptions(
+            engine="torch", device="cpu", allow_pickle=engine_options.allow_pickle
+        )
+        lm = load_with(settings.start, on_cpu)
     model_config = _model_config(settings, corpus, lm)
     train_config = _train_config(settings)
-    asked, engine = engine, engine_as_recorded(settings.environment, engine)
+    engine = engine_as_recorded(settings.environment, engine_options.engine)
     steps_by, why = training_engine(model_config, train_config, where, engine)
-    if engine != asked:
+    if engine != engine_options.engine:
         why = "as the run began"
 
     def announce() -> None:
@@ -124,7 +127,7 @@ def command(
             start_sha256=settings.start_sha256,
             device=str(where.device),
             dtype=str(where.dtype).removeprefix("torch."),
-            threads=threads if not settings.environment else where.threads,
+            threads=where.threads if settings.environment else engine_options.threads,
             engine=engine,
             started_s=started_s,
             stop=stop,

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.config.model_config import MAX_LAYERS
 from tinygpt.errors import CheckpointError, ConfigError, TinyGPTError
 from tinygpt.formats.hub import Located
@@ -45,17 +46,15 @@ def foreign_config(folder: Path) -> ForeignConfig:
     return _describe(folder, read_foreign(folder))[0]
 
 
-def open_foreign(
-    found: Located, *, device: str, dtype: str, threads: int, allow_pickle: bool
-) -> LanguageModel:
-    """Open a model folder through transformers; arguments and errors as `opening.load`.
+def open_foreign(found: Located, options: EngineOptions) -> LanguageModel:
+    """Open a model folder through transformers; errors as `load`.
 
     Raises:
         ConfigError: transformers is not installed, or the model is no causal LM.
     """
     folder, data = found.path, read_foreign(found.path)
     names = file_names(folder)
-    if missing := missing_file(folder, names, allow_pickle):
+    if missing := missing_file(folder, names, options.allow_pickle):
         pickled = missing == "model.safetensors" and any(name.endswith(".bin") for name in names)
         why = "; its weights are a pickle: if you trust it, --allow-pickle" if pickled else ""
         raise CheckpointError(f"{folder} has no {missing}; {MODEL_FOLDER}{why}")
@@ -66,7 +65,8 @@ def open_foreign(
             f"{folder}: config.json makes a {config.model_type} of {n_params:,} parameters, its "
             f"files hold {held:,} bytes; copy both from where the model came from"
         )
-    picked = pick_device(device, "float32" if dtype == "auto" else dtype, threads)
+    dtype = "float32" if options.dtype == "auto" else options.dtype
+    picked = pick_device(options.device, dtype, options.threads)
     safe = any(name.endswith(".safetensors") for name in names)
     module, notes = _weights(folder, picked.dtype, safe)
     _refuse_foresight(module, config, folder)
