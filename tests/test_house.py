@@ -47,6 +47,40 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
+TELLS_FAMILIES_APART = {
+    *("ModelConfig", "ExternalConfig", "Account", "ExternalAccount"),
+    *("Engine", "TransformersEngine"),
+}
+"""Pairs with one interface, for GPT-2s and for models that transformers computes."""
+
+MAY_TELL_APART = ("inference/transformers_backend/", "model/external_config.py")
+
+
+def classes_told_apart(path: Path) -> set[str]:
+    """Names of the classes that a file compares an object's class with."""
+    asked: list[ast.AST] = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in ("isinstance", "issubclass"):
+                asked += node.args[1:]
+        elif isinstance(node, ast.Compare) and "type(" in ast.unparse(node):
+            asked.append(node)
+        elif isinstance(node, ast.MatchClass):
+            asked.append(node.cls)
+    named = (part for node in asked for part in ast.walk(node))
+    return {getattr(part, "id", getattr(part, "attr", "")) for part in named}
+
+
+def test_models_of_other_families_are_told_apart_in_their_wing_alone() -> None:
+    found = {
+        path.relative_to(SOURCE).as_posix(): told
+        for path in SOURCE.rglob("*.py")
+        if (told := classes_told_apart(path) & TELLS_FAMILIES_APART)
+    }
+    assert found  # else the search finds nothing at all
+    assert [name for name in found if not name.startswith(MAY_TELL_APART)] == []
+
+
 @pytest.mark.parametrize("package", OWNERS)
 def test_one_owner_per_dependency(package: str) -> None:
     users = {

@@ -7,9 +7,7 @@ text, what context is worth to it, and a verdict in words.
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from tinygpt.comparison.config_diff import config_files, labels_by_file
 from tinygpt.comparison.model_report import ModelReport, Quality
@@ -17,14 +15,13 @@ from tinygpt.comparison.samples import Sample, draw_samples
 from tinygpt.comparison.score_models import Scoring
 from tinygpt.comparison.training_data import TrainingText, contamination, web_trained
 from tinygpt.comparison.verdict import verdict
-from tinygpt.config.limits import ENGINES
 from tinygpt.errors import TinyGPTError
 from tinygpt.evaluation.baselines import Yardstick
 from tinygpt.evaluation.eval_texts import Text, known_to_all
 from tinygpt.evaluation.token_losses import ContextBin
 from tinygpt.inference.language_model import LanguageModel
-from tinygpt.inference.load import Architecture, load
-from tinygpt.model.external_config import ForeignConfig, account_of, blocks_of
+from tinygpt.inference.load import Architecture, load_with
+from tinygpt.model.external_config import account_of
 from tinygpt.profiling.precision_cost import PrecisionCost, precision_costs
 from tinygpt.profiling.speed import Speed, Spread, time_loads
 from tinygpt.progress import Progress
@@ -75,7 +72,6 @@ def report_on(
     files = config_files(lm.path if lm else None, config)
     costs = account_of(config)
     flops = costs.flops_per_token
-    foreign = config if isinstance(config, ForeignConfig) else None
     known = training if isinstance(training, TrainingText) else None
     say(f"{model.name}: copies of its training text", 0.0)
     quality = tuple(
@@ -117,14 +113,14 @@ def report_on(
         web_trained=web_trained(model.name, lm),
         precisions=_precisions(lm, setting),
         verdict=_verdict(lm, quality[0], setting.yardsticks, samples),
-        model_type=foreign.model_type if foreign else "gpt2",
+        model_type=config.model_type,
         vocab_size=config.vocab_size,
         n_layer=config.n_layer,
         n_head=config.n_head,
         n_embd=config.n_embd,
-        blocks=blocks_of(config),
-        start_token=foreign.start_token if foreign else None,
-        costs_counted=foreign is not None,
+        blocks=config.blocks,
+        start_token=config.start_token,
+        costs_counted=costs.counted,
     )
 
 
@@ -181,20 +177,11 @@ def _load_s(lm: LanguageModel | None) -> Spread | None:
     """Open the folder again; None for a model in memory, or one whose folder is gone."""
     if lm is None or lm.path is None or lm.missing_weights is not None:
         return None
+    path = lm.path
+    options = replace(lm.engine.options, threads=0)  # those of torch hold for the whole process
     with suppress(TinyGPTError):
-        return time_loads(partial(_reopen, lm, lm.path), N_LOADS)
+        return time_loads(lambda: load_with(path, options).session(), N_LOADS)
     return None
-
-
-def _reopen(lm: LanguageModel, path: Path) -> None:
-    name = lm.engine.name
-    load(
-        path,
-        engine=name if name in ENGINES else "auto",
-        precision=lm.engine.precision if name == "native" else "exact",
-        device=lm.engine.device,
-        allow_pickle=True,
-    ).session()
 
 
 def _verdict(

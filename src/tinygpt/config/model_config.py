@@ -117,6 +117,24 @@ class ModelConfig:
         """Width of the MLP's hidden layer, `n_inner` or 4 * n_embd."""
         return 4 * self.n_embd if self.n_inner is None else self.n_inner
 
+    @property
+    def model_type(self) -> str:
+        """Family of the model, by transformers' name."""
+        return "gpt2"
+
+    @property
+    def blocks(self) -> str:
+        """The blocks of the model, in words."""
+        return (
+            f"{self.n_layer} x (LayerNorm, attention, LayerNorm, MLP), pre-norm, "
+            f"learned positions, {self.activation_function}"
+        )
+
+    @property
+    def start_token(self) -> None:
+        """Token that stands before every window: a GPT-2 has none."""
+        return None
+
     def to_dict(self) -> dict[str, Any]:
         """Return config.json: our fields plus the keys by which transformers knows the class."""
         return {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], **to_dict(self)}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class Engine:
         precision: "exact", "int8" or "int8-dynamic"; of torch "float32" or "bfloat16".
         device: "cpu", "cuda" or "mps".
     """
+
+    name: Literal["native", "torch"]
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from tinygpt.tokenizers.char_byte import Tokenizer
 if TYPE_CHECKING:  # what needs torch is imported when it is used
     from tinygpt.evaluation.result import Evaluation
     from tinygpt.evaluation.token_nll import Scorer
-    from tinygpt.inference.transformers_backend.session import ForeignEngine
+    from tinygpt.inference.transformers_backend.session import TransformersEngine
     from tinygpt.model.gpt import GPT
 
 __all__ = ["LanguageModel"]
@@ -40,7 +40,7 @@ class LanguageModel:
     config: AnyConfig
     generation_config: GenerationConfig
     tokenizer: Tokenizer
-    engine: "Engine | ForeignEngine"
+    engine: "Engine | TransformersEngine"
     """What runs it, and why."""
     notes: tuple[str, ...] = ()
     """One-line warnings about the folder, for the user."""

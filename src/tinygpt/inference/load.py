@@ -12,7 +12,7 @@ from tinygpt.formats.model_folder import read_config, read_generation_config, re
 from tinygpt.formats.weights import read_weights
 from tinygpt.inference.engine import Engine
 from tinygpt.inference.language_model import LanguageModel
-from tinygpt.model.external_config import is_foreign
+from tinygpt.model.external_config import is_external
 from tinygpt.model.hf_weights import to_hf
 from tinygpt.tokenizers.char_byte import Tokenizer
 from tinygpt.tokenizers.load import load_tokenizer
@@ -77,15 +77,15 @@ def load_with(
 ) -> LanguageModel:
     """Open a model as `load` does, with its keywords in one object; errors as `load`."""
     found = locate(str(name_or_path), revision=revision, allow_pickle=options.allow_pickle)
-    if is_foreign(data := read_json(found.path / "config.json")):
+    if is_external(data := read_json(found.path / "config.json")):
         if options.asks_native:
             raise ConfigError(
                 f'{found.name}: model_type "{data["model_type"]}" is computed by transformers; '
                 "leave out --engine and --precision, which are for GPT-2s"
             )
-        from tinygpt.inference.transformers_backend.open import open_foreign  # the extra
+        from tinygpt.inference.transformers_backend.open import open_external  # the extra
 
-        return open_foreign(found, options)
+        return open_external(found, options)
     config, notes = read_config(found.path)
     tokenizer, more_notes = open_tokenizer(found.path, config)
     return LanguageModel(

@@ -6,7 +6,7 @@ block_size, C n_embd, F inner_dim, H n_head, L n_layer, V vocab_size.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from tinygpt.config.model_config import ModelConfig
 from tinygpt.errors import ConfigError
@@ -33,6 +33,9 @@ _KEEPS_OUTPUT_ONLY = ("relu", "tanh")  # their gradient needs what they gave, no
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """All that `inspect` shows about one architecture. Memory is for float32 values."""
+
+    counted: ClassVar[bool] = False
+    """Whether the figures were counted on the model's module; these follow from formulas."""
 
     n_params: int
     """Distinct parameters; a tied output matrix counts once."""

@@ -7,26 +7,31 @@ what can't be counted is None. Standard library only.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tinygpt.config.model_config import ModelConfig
 from tinygpt.errors import ConfigError
 from tinygpt.model.costs import Account, account
 
 __all__ = [
+    "AnyAccount",
     "AnyConfig",
-    "ForeignAccount",
-    "ForeignConfig",
+    "ExternalAccount",
+    "ExternalConfig",
     "account_of",
-    "blocks_of",
     "gpt2_config",
-    "is_foreign",
+    "is_external",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignAccount:
+class ExternalAccount:
     """What `account.Account` says of a GPT-2, as far as it can be counted. Memory is float32."""
+
+    counted: ClassVar[bool] = True
+    """Whether the figures were counted on the model's module."""
+    training_memory_bytes: ClassVar[None] = None
+    """Memory of one training step: unknown, tinygpt does not train such a model."""
 
     n_params: int
     """Distinct parameters; a tied output matrix counts once."""
@@ -47,9 +52,14 @@ class ForeignAccount:
     """Keys and values of a full context; less than a token's times n_positions where a layer keeps
     the last ones only."""
 
+    @property
+    def flops_per_token_by_component(self) -> dict[str, int]:
+        """Forward FLOPs by component: torch counts the sum only."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignConfig:
+class ExternalConfig:
     """A causal LM that transformers computes, in the words of ModelConfig."""
 
     model_type: str
@@ -72,7 +82,7 @@ class ForeignConfig:
     """Stands before every window and is never scored (<s>); None where the tokenizer adds none."""
     bos_token_id: int | None
     eos_token_id: int | None
-    account: ForeignAccount
+    account: ExternalAccount
     data: Mapping[str, Any]
     """Its config.json."""
 
@@ -81,18 +91,31 @@ class ForeignConfig:
         return dict(self.data)
 
 
-AnyConfig = ModelConfig | ForeignConfig
+AnyConfig = ModelConfig | ExternalConfig
 """What any opened model says of itself."""
 
+AnyAccount = Account | ExternalAccount
+"""What any opened model costs."""
 
-def is_foreign(data: Mapping[str, Any]) -> bool:
+
+def is_external(data: Mapping[str, Any]) -> bool:
     """Tell whether a config.json is of another family than GPT-2, which tinygpt computes itself."""
     return isinstance(data.get("model_type"), str) and data["model_type"] not in ("", "gpt2")
 
 
-def account_of(config: AnyConfig) -> Account | ForeignAccount:
-    """Return what a model costs: by the formulas for a GPT-2, as counted for another family."""
-    return config.account if isinstance(config, ForeignConfig) else account(config)
+def account_of(
+    config: AnyConfig, *, batch_size: int = 12, block_size: int | None = None
+) -> AnyAccount:
+    """Return what a model costs: by the formulas for a GPT-2, as counted for another family.
+
+    Args:
+        config: of the model.
+        batch_size, block_size: of a training step, as `costs.account`; of no use to a model that
+            tinygpt does not train.
+    """
+    if isinstance(config, ExternalConfig):
+        return config.account
+    return account(config, batch_size=batch_size, block_size=block_size)
 
 
 def gpt2_config(config: AnyConfig) -> ModelConfig:
@@ -101,19 +124,9 @@ def gpt2_config(config: AnyConfig) -> ModelConfig:
     Raises:
         ConfigError: it is of another family.
     """
-    if isinstance(config, ForeignConfig):
+    if isinstance(config, ExternalConfig):
         raise ConfigError(
             f"a model of model_type {config.model_type} can be compared, scored, sampled and timed;"
             " tinygpt trains, converts and climbs the ladder with GPT-2s only"
         )
     return config
-
-
-def blocks_of(config: AnyConfig) -> str:
-    """Say in words what the model's blocks are."""
-    if isinstance(config, ForeignConfig):
-        return config.blocks
-    return (
-        f"{config.n_layer} x (LayerNorm, attention, LayerNorm, MLP), pre-norm, "
-        f"learned positions, {config.activation_function}"
-    )

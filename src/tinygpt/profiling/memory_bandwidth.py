@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt.config.model_config import ModelConfig
-from tinygpt.model.costs import kv_cache_bytes_per_token, parameters
+from tinygpt.model.external_config import AnyConfig, account_of
 
 __all__ = ["bytes_per_step", "peak_memory_bytes", "read_bytes_per_s"]
 
@@ -25,8 +24,8 @@ _READ_BYTES = 2**28
 """Read at least so much between two looks at the clock."""
 
 
-def bytes_per_step(config: ModelConfig, precision: str, n_context: int) -> int | None:
-    """Return the bytes that one step of one sequence has to read; None for another precision.
+def bytes_per_step(config: AnyConfig, precision: str, n_context: int) -> int | None:
+    """Return the bytes that one step of one sequence has to read; None where it is not known.
 
     Matrices, and keys and values of the context in float32. `exact` finds the most likely id by an
     8-bit copy of the output matrix, so only that one is read.
@@ -36,12 +35,14 @@ def bytes_per_step(config: ModelConfig, precision: str, n_context: int) -> int |
         precision: an engine's.
         n_context: tokens that the step looks at.
     """
-    if precision not in _WEIGHT_BYTES:
+    costs = account_of(config)
+    cache_bytes = costs.kv_cache_bytes_per_token
+    if costs.counted or cache_bytes is None or precision not in _WEIGHT_BYTES:
         return None
-    width, parts = _WEIGHT_BYTES[precision], parameters(config)
+    width, parts = _WEIGHT_BYTES[precision], costs.n_params_by_component
     blocks = parts["attention"] + parts["mlp"] + parts["layer_norm"]
     head = config.vocab_size * config.n_embd * (1 if precision == "exact" else width)
-    return width * blocks + head + n_context * kv_cache_bytes_per_token(config)
+    return width * blocks + head + n_context * cache_bytes
 
 
 def read_bytes_per_s(

@@ -10,7 +10,6 @@ from tinygpt.config.limits import BENCH_BYTES, PRECISIONS
 from tinygpt.evaluation.bits_per_byte import evaluate
 from tinygpt.evaluation.eval_texts import Text, first_bytes
 from tinygpt.evaluation.token_nll import Scorer
-from tinygpt.inference.engine import Engine
 from tinygpt.inference.language_model import LanguageModel
 
 __all__ = ["PrecisionCost", "precision_costs"]
@@ -36,7 +35,7 @@ def precision_costs(lm: LanguageModel, text: Text) -> tuple[PrecisionCost, ...]:
         lm: with real weights.
         text: of which the first 8 KiB are scored; unknown characters are paid for.
     """
-    if not isinstance(lm.engine, Engine) or lm.engine.name != "native" or not lm.engine.asked:
+    if lm.engine.name != "native" or not lm.engine.asked:
         return ()
     start, escape, found = first_bytes(text.text, BENCH_BYTES), lm.escape, []
     reference = lm.engine.other(engine="torch").model

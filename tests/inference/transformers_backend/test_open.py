@@ -24,8 +24,8 @@ from tinygpt.comparison.lens import look
 from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.evaluation.eval_texts import Text
 from tinygpt.inference.load import load, untrained
-from tinygpt.inference.transformers_backend.open import foreign_config
-from tinygpt.model.external_config import ForeignConfig
+from tinygpt.inference.transformers_backend.open import external_config
+from tinygpt.model.external_config import ExternalConfig
 from tinygpt.report import comparison_markdown, comparison_page, comparison_renderable
 from tinygpt.tokenizers.char_byte import CharTokenizer
 
@@ -105,12 +105,12 @@ def test_greedy_text_is_that_of_transformers(folder: Path) -> None:
 def test_what_it_is(foreign_folder: Callable[[str], Path]) -> None:
     lm = tinygpt.load(foreign_folder("llama"))
     config = lm.config
-    assert isinstance(config, ForeignConfig)
+    assert isinstance(config, ExternalConfig)
     assert (config.model_type, config.n_layer, config.n_head, config.n_embd) == ("llama", 2, 4, 32)
     assert (config.head_dim, config.n_positions, config.start_token) == (8, 47, "<s>")
     assert (config.bos_token_id, config.eos_token_id) == (1, 2)
     assert config.to_dict()["num_key_value_heads"] == 2
-    assert config == foreign_config(foreign_folder("llama"))
+    assert config == external_config(foreign_folder("llama"))
     held = sum(p.numel() for p in lm.engine.module.parameters())
     assert config.account.n_params == held
     assert "<s> stands before every window, unscored, and takes one of 48 positions" in lm.notes[0]
@@ -175,7 +175,7 @@ def test_without_the_extra_one_line_names_the_command(
 ) -> None:
     folder = foreign_folder("llama")
     monkeypatch.setitem(sys.modules, "transformers", None)
-    for opened in (load, foreign_config):
+    for opened in (load, external_config):
         with pytest.raises(ConfigError, match=r'pip install "tinygpt\[transformers\]"') as caught:
             opened(folder)
         assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ from shutil import copytree
 import pytest
 
 from tinygpt.errors import CheckpointError
-from tinygpt.inference.transformers_backend.safety import read_foreign
+from tinygpt.inference.transformers_backend.safety import read_external
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_plain_folder_is_read(folder: Path) -> None:
-    assert read_foreign(folder) == {"model_type": "llama"}
+    assert read_external(folder) == {"model_type": "llama"}
 
 
 @pytest.mark.parametrize(
@@ -44,23 +44,23 @@ def test_keys_that_name_code_are_refused_at_any_depth(
         data = {"model_type": "llama", "text_config": {"parts": [{key: value}]}}
     (folder / name).write_text(json.dumps(data), "utf-8")
     with pytest.raises(CheckpointError, match=rf"{name}: {key}=.* can name code to run"):
-        read_foreign(folder)
+        read_external(folder)
 
 
 def test_harmless_values_of_these_keys_pass(folder: Path) -> None:
     data = {"model_type": "llama", "_attn_implementation": "sdpa", "auto_map": None}
     (folder / "config.json").write_text(json.dumps(data), "utf-8")
-    assert read_foreign(folder) == data
+    assert read_external(folder) == data
 
 
 def test_adapters_and_folders_without_tokenizer_json_are_refused(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}", "utf-8")
     with pytest.raises(CheckpointError, match="holds an adapter"):
-        read_foreign(folder)
+        read_external(folder)
     (folder / "adapter_config.json").unlink()
     (folder / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
-        read_foreign(folder)
+        read_external(folder)
 
 
 def test_nothing_is_imported_or_run_before_the_refusal(

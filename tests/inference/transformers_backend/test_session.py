@@ -9,7 +9,7 @@ import torch
 
 from tinygpt.errors import ConfigError, ContextError
 from tinygpt.inference.load import load
-from tinygpt.inference.transformers_backend.session import ForeignSession
+from tinygpt.inference.transformers_backend.session import TransformersSession
 
 FAMILIES = ("llama", "gpt_neox")
 IDS = [7, 30, 31, 99, 120, 8, 7]
@@ -77,7 +77,7 @@ def test_a_family_that_keeps_nothing_is_read_anew() -> None:
             rows = self.weight[idx].cumsum(1)  # each id counts whatever stood before
             return type("Out", (), {"logits": rows})()
 
-    session = ForeignSession(Forgetful(), 8, start_id=3)
+    session = TransformersSession(Forgetful(), 8, start_id=3)
     session.prefill(0, [1, 2])
     session.step([0], [2])
     assert session.logits(0)[:4].tolist() == [0, 1, 2, 1]

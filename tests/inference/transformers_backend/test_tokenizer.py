@@ -5,7 +5,7 @@ from tests.inference.transformers_backend.foreign import TEXT, byte_level, like_
 from tests.tokenizers.hard_texts import HARD
 
 from tinygpt.errors import CheckpointError, TokenizerError
-from tinygpt.inference.transformers_backend.tokenizer import ForeignTokenizer
+from tinygpt.inference.transformers_backend.tokenizer import TransformersTokenizer
 
 KINDS = {
     "byte-level": byte_level,
@@ -15,8 +15,8 @@ KINDS = {
 }
 
 
-def opened(backend, n_more: int = 0) -> ForeignTokenizer:
-    return ForeignTokenizer(backend, backend.get_vocab_size() + n_more, "the model")
+def opened(backend, n_more: int = 0) -> TransformersTokenizer:
+    return TransformersTokenizer(backend, backend.get_vocab_size() + n_more, "the model")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,7 +84,7 @@ def test_ids_without_a_text_write_nothing_and_too_few_are_refused() -> None:
     with pytest.raises(TokenizerError, match="outside"):
         tokenizer.decode([n + 8])
     with pytest.raises(CheckpointError, match=f"an id {n - 1}, the model has {n - 1} ids"):
-        ForeignTokenizer(backend, n - 1, "the model")
+        TransformersTokenizer(backend, n - 1, "the model")
 
 
 def test_it_neither_truncates_nor_pads() -> None:

@@ -22,7 +22,6 @@ from tinygpt.evaluation.bootstrap import Difference
 from tinygpt.evaluation.result import Evaluation
 from tinygpt.evaluation.token_losses import ContextBin
 from tinygpt.model import costs
-from tinygpt.model.external_config import blocks_of
 from tinygpt.profiling.speed import Speed, Spread
 from tinygpt.report import comparison_page
 from tinygpt.report.charts.palette import DARK, LIGHT, marks
@@ -84,7 +83,7 @@ def model(name: str, config: ModelConfig, bits: float | None, **changes) -> Mode
         "n_layer": config.n_layer,
         "n_head": config.n_head,
         "n_embd": config.n_embd,
-        "blocks": blocks_of(config),
+        "blocks": config.blocks,
         "costs_counted": False,
         "config_labels": {"config.json": {"architecture": 15}},
         "n_params": costs.n_params(config),

@@ -15,7 +15,7 @@ import pytest
 from tests.serve.live import KEY, App, in_process, on_socket, process, small_model, until
 
 import tinygpt
-from tinygpt.inference.transformers_backend.tokenizer import ForeignTokenizer
+from tinygpt.inference.transformers_backend.tokenizer import TransformersTokenizer
 from tinygpt.model.gpt import GPT
 from tinygpt.serve import server
 from tinygpt.serve.config import ServeConfig
@@ -82,7 +82,7 @@ def test_a_tokenizer_that_changes_a_text_names_no_folder(
 ) -> None:
     folder = foreign_folder("llama")
     lm = tinygpt.load(folder)
-    assert isinstance(lm.tokenizer, ForeignTokenizer)
+    assert isinstance(lm.tokenizer, TransformersTokenizer)
     with in_process(dataclasses.replace(lm, name="llama")) as app:
         for text in ("\u2581a", "caf\u00e9 \ufb01", "a\u0000"):
             answer = app.client.post("/page/tokens", json={"model": "llama", "text": text})

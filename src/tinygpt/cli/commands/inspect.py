@@ -16,8 +16,7 @@ from tinygpt.config.train_config import TrainConfig
 from tinygpt.doctor.diagnose import Diagnosis, count_labels, examine
 from tinygpt.errors import ConfigError
 from tinygpt.formats.model_folder import read_config, read_json
-from tinygpt.model.costs import Account, account
-from tinygpt.model.external_config import AnyConfig, ForeignAccount, ForeignConfig, is_foreign
+from tinygpt.model.external_config import AnyAccount, AnyConfig, account_of, is_external
 
 __all__ = ["command"]
 
@@ -55,7 +54,7 @@ def command(model: str, flags: options.Flags, as_json: bool, quiet: bool) -> Non
             "head_dim": config.head_dim,
             "account": dataclasses.asdict(costs),
             "keys": [key.to_dict() for key in diagnosis.keys],
-            "stray_keys": [] if isinstance(config, ForeignConfig) else stray_keys(data),
+            "stray_keys": stray_keys(data) if config.model_type == "gpt2" else [],
         }
         console.json_document(document)
     else:
@@ -70,18 +69,17 @@ def command(model: str, flags: options.Flags, as_json: bool, quiet: bool) -> Non
     console.next_commands(following, quiet=quiet)
 
 
-def _costs(config: AnyConfig, flags: options.Flags) -> Account | ForeignAccount:
+def _costs(config: AnyConfig, flags: options.Flags) -> AnyAccount:
     """Return what the model costs, and to train where tinygpt trains it."""
-    if isinstance(config, ForeignConfig):
+    if config.model_type != "gpt2":
         for name in flags[TrainConfig]:
             raise ConfigError(
                 f"--{name.replace('_', '-')} is about training, which tinygpt does not do with a "
                 f"{config.model_type}; leave it out"
             )
-        return config.account
     given = {"block_size": min(TrainConfig().block_size, config.n_positions)}
     given |= {"batch_size": TrainConfig().windows} | flags[TrainConfig]
-    return account(config, **given)
+    return account_of(config, **given)
 
 
 def _find(name: str) -> tuple[AnyConfig, dict[str, Any], Path | None, tuple[str, ...]]:
@@ -91,10 +89,10 @@ def _find(name: str) -> tuple[AnyConfig, dict[str, Any], Path | None, tuple[str,
     from tinygpt.formats.hub import locate
 
     found = locate(name)
-    if is_foreign(data := read_json(found.path / "config.json")):
-        from tinygpt.inference.transformers_backend.open import foreign_config
+    if is_external(data := read_json(found.path / "config.json")):
+        from tinygpt.inference.transformers_backend.open import external_config
 
-        return foreign_config(found.path), data, found.path, ()
+        return external_config(found.path), data, found.path, ()
     config, warnings = read_config(found.path)
     return config, data, found.path, warnings
 
@@ -103,7 +101,7 @@ def _renderables(
     name: str,
     path: Path | None,
     config: AnyConfig,
-    costs: Account | ForeignAccount,
+    costs: AnyAccount,
     diagnosis: Diagnosis,
 ) -> list[Any]:
     from rich.text import Text
@@ -112,7 +110,7 @@ def _renderables(
     head.append(
         f"  {config.n_layer} layers x {config.n_head or 0} heads of {config.head_dim or 0}, "
         f"{config.n_embd} wide, context {config.n_positions:,}, vocabulary {config.vocab_size:,}"
-        + (f"; {config.blocks}" if isinstance(config, ForeignConfig) else ""),
+        + ("" if config.model_type == "gpt2" else f"; {config.blocks}"),
         style="not bold",
     )
     tables = (_component_table(costs), _memory_table(costs), _key_table(diagnosis))
@@ -129,7 +127,7 @@ def _other_files(path: Path | None) -> list[str]:
     return lines
 
 
-def _component_table(costs: Account | ForeignAccount) -> Any:
+def _component_table(costs: AnyAccount) -> Any:
     from rich.table import Table
 
     table = Table(title="Parameters and FLOPs", title_justify="left", title_style="bold")
@@ -137,7 +135,7 @@ def _component_table(costs: Account | ForeignAccount) -> Any:
     for column in ("parameters", "share", "FLOPs per token", "share"):
         table.add_column(column, justify="right", no_wrap=True)
     parameters, total = costs.n_params_by_component, costs.flops_per_token
-    flops = costs.flops_per_token_by_component if isinstance(costs, Account) else {}
+    flops = costs.flops_per_token_by_component
     for key, label in _NAMES.items():
         n, cost = parameters.get(key), flops.get(key)
         if not cost and (n is None or (key != "lm_head" and not n)):
@@ -153,13 +151,13 @@ def _component_table(costs: Account | ForeignAccount) -> Any:
     known = "not known" if total is None else f"{total:,}"
     table.add_row("total", f"{costs.n_params:,}", "", known, "")
     table.add_row("without embeddings", f"{costs.n_params_non_embedding:,}", "", "", "")
-    how = "" if isinstance(costs, Account) else "; counted by torch on the model's shapes"
+    how = "; counted by torch on the model's shapes" if costs.counted else ""
     table.caption = f"FLOPs of a token that sees {costs.n_positions:,}; a multiply-add is 2{how}"
     table.caption_justify = "left"
     return table
 
 
-def _memory_table(costs: Account | ForeignAccount) -> Any:
+def _memory_table(costs: AnyAccount) -> Any:
     from rich.table import Table
 
     table = Table(title="Memory in float32", title_justify="left", title_style="bold")
@@ -174,7 +172,7 @@ def _memory_table(costs: Account | ForeignAccount) -> Any:
     add("weights", costs.weights_bytes)
     add("KV cache of one token", costs.kv_cache_bytes_per_token)
     add("KV cache of a full context", costs.kv_cache_bytes)
-    if isinstance(costs, ForeignAccount):
+    if costs.training_memory_bytes is None:
         return table
     table.add_section()
     window = f"{costs.batch_size:,} x {costs.block_size:,} tokens"

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tinygpt.config.model_config import MAX_PARAMETERS
 from tinygpt.errors import ConfigError
-from tinygpt.model.external_config import ForeignAccount
+from tinygpt.model.external_config import ExternalAccount
 
 __all__ = ["blocks", "count"]
 
@@ -37,7 +37,7 @@ def blocks(module: nn.Module, config: Any) -> str:
     return f"{n} x {type(block).__name__} ({names})" + (f", {act}" if isinstance(act, str) else "")
 
 
-def count(module: nn.Module, n_positions: int) -> ForeignAccount:
+def count(module: nn.Module, n_positions: int) -> ExternalAccount:
     """Count parameters, and on shapes alone the FLOPs and what is kept of a full context.
 
     FLOPs are those of matrix products, as account.forward_flops has them, seen by torch's
@@ -63,7 +63,7 @@ def count(module: nn.Module, n_positions: int) -> ForeignAccount:
     used = matrices - parts["wte"] - parts["wpe"] + tied
     if flops is not None and flops < 2 * used:
         flops = None
-    return ForeignAccount(
+    return ExternalAccount(
         n_params=total,
         n_params_non_embedding=total - parts["wte"] - parts["wpe"] - parts["lm_head"],
         n_params_by_component=parts,

@@ -22,12 +22,12 @@ from tinygpt.formats.model_folder import read_generation_config
 from tinygpt.inference.device import pick_device
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.transformers_backend.costs import blocks, count
-from tinygpt.inference.transformers_backend.safety import read_foreign
-from tinygpt.inference.transformers_backend.session import ForeignEngine
-from tinygpt.inference.transformers_backend.tokenizer import ForeignTokenizer
-from tinygpt.model.external_config import ForeignConfig
+from tinygpt.inference.transformers_backend.safety import read_external
+from tinygpt.inference.transformers_backend.session import TransformersEngine
+from tinygpt.inference.transformers_backend.tokenizer import TransformersTokenizer
+from tinygpt.model.external_config import ExternalConfig
 
-__all__ = ["foreign_config", "open_foreign"]
+__all__ = ["external_config", "open_external"]
 
 _OLDEST = (5, 3)
 """transformers before this ran code that a config.json named (CVE-2026-4372, CVE-2026-5241)."""
@@ -36,23 +36,23 @@ _LONGEST = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length
 """What families call their longest context."""
 
 
-def foreign_config(folder: Path) -> ForeignConfig:
+def external_config(folder: Path) -> ExternalConfig:
     """Return what a folder's model is and costs; its weights are not opened.
 
     Raises:
         CheckpointError: a file is missing, damaged, or names code to run.
         ConfigError: transformers is not installed, or the model is too large or no causal LM.
     """
-    return _describe(folder, read_foreign(folder))[0]
+    return _describe(folder, read_external(folder))[0]
 
 
-def open_foreign(found: Located, options: EngineOptions) -> LanguageModel:
+def open_external(found: Located, options: EngineOptions) -> LanguageModel:
     """Open a model folder through transformers; errors as `load`.
 
     Raises:
         ConfigError: transformers is not installed, or the model is no causal LM.
     """
-    folder, data = found.path, read_foreign(found.path)
+    folder, data = found.path, read_external(found.path)
     names = file_names(folder)
     if missing := missing_file(folder, names, options.allow_pickle):
         pickled = missing == "model.safetensors" and any(name.endswith(".bin") for name in names)
@@ -82,7 +82,7 @@ def open_foreign(found: Located, options: EngineOptions) -> LanguageModel:
         config=config,
         generation_config=read_generation_config(folder, config),
         tokenizer=tokenizer,
-        engine=ForeignEngine(module.to(picked.device), config, start_id),
+        engine=TransformersEngine(module.to(picked.device), config, start_id, options),
         notes=notes,
     )
 
@@ -139,7 +139,7 @@ def _give_up(folder: Path, error: Exception) -> NoReturn:
 
 def _describe(
     folder: Path, data: dict[str, Any]
-) -> tuple[ForeignConfig, ForeignTokenizer, int | None]:
+) -> tuple[ExternalConfig, TransformersTokenizer, int | None]:
     """Return config, tokenizer and the id that stands before every window, if any."""
     whole, module, reader = _shapes(folder)
     config = whole.get_text_config(decoder=True)
@@ -149,7 +149,7 @@ def _describe(
         begun[:1] == [reader.bos_token_id] != reader("a", add_special_tokens=False)["input_ids"]
     )
     longest, n_head = _longest(config, folder), getattr(config, "num_attention_heads", None)
-    known = ForeignConfig(
+    known = ExternalConfig(
         model_type=str(whole.model_type),
         vocab_size=vocab_size,
         n_positions=longest - starts,
@@ -164,7 +164,7 @@ def _describe(
         account=count(module, longest),
         data=data,
     )
-    tokenizer = ForeignTokenizer(reader.backend_tokenizer, vocab_size, folder.name)
+    tokenizer = TransformersTokenizer(reader.backend_tokenizer, vocab_size, folder.name)
     return known, tokenizer, reader.bos_token_id if starts else None
 
 
@@ -228,7 +228,7 @@ def _weights(folder: Path, dtype: torch.dtype, safe: bool) -> tuple[nn.Module, t
 
 
 @torch.inference_mode()
-def _refuse_foresight(module: nn.Module, config: ForeignConfig, folder: Path) -> None:
+def _refuse_foresight(module: nn.Module, config: ExternalConfig, folder: Path) -> None:
     """Refuse a model whose scores for a token depend on what follows: it would read the answer."""
     rows = torch.tensor([[0, 0, 0], [0, 0, 1 % config.vocab_size]])
     first, second = module(rows).logits[:, 1].float()

@@ -11,7 +11,7 @@ from typing import Any
 from tinygpt.errors import CheckpointError
 from tinygpt.formats.model_folder import read_json
 
-__all__ = ["read_foreign"]
+__all__ = ["read_external"]
 
 _RUNS_CODE = (
     "auto_map",
@@ -26,7 +26,7 @@ _ATTENTION = (None, "eager", "sdpa")
 """attn_implementation may name these; any other may be a repository of code."""
 
 
-def read_foreign(folder: Path) -> dict[str, Any]:
+def read_external(folder: Path) -> dict[str, Any]:
     """Read config.json of a model that transformers is to open.
 
     Raises:

@@ -7,34 +7,42 @@ has to know of it.
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinygpt.config.engine_options import EngineOptions
 from tinygpt.errors import ContextError
-from tinygpt.model.external_config import ForeignConfig, gpt2_config
+from tinygpt.model.external_config import ExternalConfig, gpt2_config
 
 if TYPE_CHECKING:
     from tinygpt.model.gpt import GPT
 
-__all__ = ["ForeignEngine", "ForeignSession"]
+__all__ = ["TransformersEngine", "TransformersSession"]
 
 
-class ForeignEngine:
+class TransformersEngine:
     """transformers in the place of an `engine.Engine`, whose attributes it has.
 
     Texts are scored through its sessions, as with a native engine that was asked for.
     """
 
-    name = "transformers"
+    name: Literal["transformers"] = "transformers"
     asked = True
     isa: str | None = None
 
-    def __init__(self, module: nn.Module, config: ForeignConfig, start_id: int | None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        config: ExternalConfig,
+        start_id: int | None,
+        options: EngineOptions,
+    ) -> None:
         """Take the module, its config, and the id that stands before every window, if any."""
         self.module, self.config, self.start_id = module.eval(), config, start_id
+        self.options = options
         weight = next(module.parameters())
         self.device = weight.device.type
         self.precision = str(weight.dtype).removeprefix("torch.")
@@ -53,18 +61,18 @@ class ForeignEngine:
             ConfigError: always.
         """
         gpt2_config(self.config)
-        raise AssertionError("a ForeignConfig is refused")
+        raise AssertionError("an ExternalConfig is refused")
 
-    def session(self, n_slots: int = 1) -> "ForeignSession":
+    def session(self, n_slots: int = 1) -> "TransformersSession":
         """Return a session with this many empty slots."""
-        return ForeignSession(self.module, self.config.n_positions, self.start_id, n_slots)
+        return TransformersSession(self.module, self.config.n_positions, self.start_id, n_slots)
 
     def __str__(self) -> str:
         """Say what it is and on what it runs."""
         return f"{self.name} ({self.device}, {self.precision}, {self.threads} threads): {self.why}"
 
 
-class ForeignSession:
+class TransformersSession:
     """Sequences on a module of transformers; see `session.DecodeSession` for the methods.
 
     Each slot has its own keys and values, of whatever kind the family keeps. They are never cut:

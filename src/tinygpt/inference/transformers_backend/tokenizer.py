@@ -18,13 +18,13 @@ import numpy.typing as npt
 from tinygpt.errors import CheckpointError, TokenizerError
 from tinygpt.tokenizers.char_byte import BYTE_LETTERS, EOT, AnyIds, checked_ids, refuse_surrogates
 
-__all__ = ["ForeignTokenizer"]
+__all__ = ["TransformersTokenizer"]
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _SHOWN = 12  # characters on each side of a difference
 
 
-class ForeignTokenizer:
+class TransformersTokenizer:
     """Any tokenizer of the tokenizers library, ids 0 to V-1 (those without a text are no bytes).
 
     No token is put before or after a text. Nor is the space that some put before its first word: it
@@ -61,7 +61,7 @@ class ForeignTokenizer:
 
     def __repr__(self) -> str:
         """Say how many ids it has."""
-        return f"<ForeignTokenizer of {self.vocab_size:,} ids, {self.kind}>"
+        return f"<TransformersTokenizer of {self.vocab_size:,} ids, {self.kind}>"
 
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:

@@ -13,7 +13,6 @@ from tinygpt.doctor.build import FROM_THE_TOKENIZER
 from tinygpt.doctor.write import toml_text
 from tinygpt.errors import TinyGPTError
 from tinygpt.inference.language_model import LanguageModel
-from tinygpt.model.external_config import ForeignConfig
 from tinygpt.runs.run_file import TABLES, read_run_file
 from tinygpt.serve.playground.models import without_folders
 
@@ -46,7 +45,7 @@ def _files(lm: LanguageModel) -> dict[str, Any]:
 
 def _run_tables(lm: LanguageModel) -> tuple[dict[str, dict[str, Any]], str | None]:
     """Return the tables of a run file, or why there is none."""
-    if isinstance(lm.config, ForeignConfig):
+    if lm.config.model_type != "gpt2":
         return {}, f"tinygpt trains GPT-2s only, and this is a {lm.config.model_type}"
     if lm.path is None or not (lm.path / "training.json").is_file():
         return _untrained_tables(lm), None

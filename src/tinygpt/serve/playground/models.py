@@ -14,7 +14,7 @@ from tinygpt.config.schema import to_dict
 from tinygpt.errors import TinyGPTError
 from tinygpt.evaluation.eval_texts import known_to_all, python_docs
 from tinygpt.inference.language_model import LanguageModel
-from tinygpt.model.external_config import ForeignConfig, account_of
+from tinygpt.model.external_config import account_of
 from tinygpt.serve.models import Served, find
 from tinygpt.tokenizers.describe import tokenization
 
@@ -59,7 +59,7 @@ def about(models: ServedModels, served: Served, run: str | None) -> dict[str, An
     return {
         "name": served.name,
         "kind": "run" if run else "folder" if lm.commit is None else "hub",
-        "model_type": config.model_type if isinstance(config, ForeignConfig) else "gpt2",
+        "model_type": config.model_type,
         "n_params": costs.n_params,
         **{key: getattr(config, key) for key in ("vocab_size", "n_positions", "n_layer")},
         **{key: getattr(config, key) for key in ("n_head", "n_embd")},

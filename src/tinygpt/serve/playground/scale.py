@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from tinygpt.config.model_config import ModelConfig
 from tinygpt.config.train_config import TrainConfig
 from tinygpt.errors import ConfigError
-from tinygpt.model.costs import Account, account
-from tinygpt.model.external_config import ForeignAccount, ForeignConfig
+from tinygpt.model.external_config import AnyAccount, AnyConfig, account_of
 from tinygpt.report.charts.blocks import ModelShape, blocks_chart
 from tinygpt.report.charts.palette import Mark
 from tinygpt.report.comparison.table import COMPONENTS
@@ -26,7 +24,7 @@ _LABELS = {**COMPONENTS, "attention_scores": "attention scores", "other": "other
 
 def scale(
     name: str,
-    config: ModelConfig | ForeignConfig,
+    config: AnyConfig,
     n_embd: int | None,
     bytes_per_token: float | None,
 ) -> dict[str, Any]:
@@ -42,27 +40,25 @@ def scale(
         ConfigError: a width that the heads can't share, or one of another family's model.
     """
     own = config.n_embd
-    if isinstance(config, ForeignConfig):
-        if n_embd not in (None, own):
+    if n_embd is not None and n_embd != own:
+        if config.model_type != "gpt2":
             raise ConfigError(
                 f"{name} is a {config.model_type}, counted on the model itself; leave out n_embd, "
                 "only a GPT-2 is worked out at another width"
             )
-        costs: Account | ForeignAccount = config.account
-    else:
-        config = config if n_embd is None else dataclasses.replace(config, n_embd=n_embd)
-        costs = account(
-            config,
-            batch_size=TrainConfig().windows,
-            block_size=min(TrainConfig().block_size, config.n_positions),
-        )
+        config = dataclasses.replace(config, n_embd=n_embd)
+    costs = account_of(
+        config,
+        batch_size=TrainConfig().windows,
+        block_size=min(TrainConfig().block_size, config.n_positions),
+    )
     return {
         "name": name,
         **{key: getattr(config, key) for key in ("n_embd", "n_head", "n_layer")},
         **{key: getattr(config, key) for key in ("n_positions", "vocab_size")},
         "is_own": config.n_embd == own,
-        "n_embd_step": None if isinstance(config, ForeignConfig) else config.n_head,
-        "counted": "module" if isinstance(config, ForeignConfig) else "formulas",
+        "n_embd_step": None if costs.counted else config.n_head,
+        "counted": "module" if costs.counted else "formulas",
         "components": _components(costs, bytes_per_token),
         "n_params": costs.n_params,
         "weights_bytes": costs.weights_bytes,
@@ -71,7 +67,7 @@ def scale(
         "bytes_per_token": bytes_per_token,
         "kv_cache_bytes_per_token": costs.kv_cache_bytes_per_token,
         "kv_cache_bytes": costs.kv_cache_bytes,
-        "training_memory_bytes": getattr(costs, "training_memory_bytes", None),
+        "training_memory_bytes": costs.training_memory_bytes,
     }
 
 
@@ -97,11 +93,9 @@ def _tree(element: ElementTree.Element) -> list[Any]:
     return [element.tag, element.attrib, *filter(None, parts)]
 
 
-def _components(
-    costs: Account | ForeignAccount, bytes_per_token: float | None
-) -> list[dict[str, Any]]:
+def _components(costs: AnyAccount, bytes_per_token: float | None) -> list[dict[str, Any]]:
     """Return every part that has parameters or costs FLOPs; a tied output matrix has 0."""
-    flops = costs.flops_per_token_by_component if isinstance(costs, Account) else {}
+    flops = costs.flops_per_token_by_component
     rows = []
     for key, label in _LABELS.items():
         n, cost = costs.n_params_by_component.get(key, 0), flops.get(key)
