@@ -165,3 +165,12 @@ def test_importing_tinygpt_is_light() -> None:
     code = "import tinygpt, sys; print(sorted({'torch', 'numpy', 'rich'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "name", ["comparison.result", "comparison.lens_result", "ladder.results", "evaluation.result"]
+)
+def test_results_load_neither_torch_nor_what_draws_them(name: str) -> None:
+    code = f"import tinygpt.{name}, sys; print({{'torch', 'tinygpt.report'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TokenizerError,
     )
     from tinygpt.inference.load import load
+    from tinygpt.report.write import write_html
     from tinygpt.runs.events import Evaluated, Saved, Step
     from tinygpt.training.resume import resume
     from tinygpt.training.train import train
@@ -53,6 +54,7 @@ __all__ = [
     "load",
     "resume",
     "train",
+    "write_html",
 ]
 
 _HOMES = {
@@ -74,6 +76,7 @@ _HOMES = {
         "TokenizerConfig",
         "TrainConfig",
     ),
+    "report.write": ("write_html",),
     "runs.events": ("Evaluated", "Saved", "Step"),
     "inference.load": ("load",),
     "training.resume": ("resume",),

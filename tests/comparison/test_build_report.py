@@ -13,7 +13,7 @@ from tinygpt.config.train_config import TrainConfig
 from tinygpt.data.corpora import load_corpus
 from tinygpt.evaluation.eval_texts import own_text, text_file
 from tinygpt.inference.load import load, untrained
-from tinygpt.report import comparison_markdown, comparison_renderable
+from tinygpt.report import to_markdown, to_terminal
 from tinygpt.tokenizers.char_byte import CharTokenizer
 from tinygpt.training.train import train
 
@@ -48,7 +48,7 @@ def shown(comparison: Comparison, width: int) -> str:
 
     with open("/dev/null", "w") as nowhere:
         console = Console(record=True, width=width, file=nowhere)
-        console.print(comparison_renderable(comparison))
+        console.print(to_terminal(comparison))
         return console.export_text()
 
 
@@ -63,7 +63,7 @@ def test_a_text_that_was_trained_on_is_reported(pair) -> None:
     assert dirty.longest_characters == len(seen.text)
     assert clean.share < 0.1
     assert [q.contamination for q in bpe.quality] == [None, None]
-    page = comparison_markdown(result)
+    page = to_markdown(result)
     row = next(
         line for line in page.splitlines() if line.startswith("| in its training text, seen")
     )
@@ -86,7 +86,7 @@ def test_verdict_yardsticks_and_copies_of_a_run(pair) -> None:
     assert len(bpe.verdict) == 2  # nothing is known of its training
     assert all(sample.copied.n_characters == len(sample.text) for sample in run.samples)
     assert all(sample.copied is None for sample in bpe.samples)
-    page = comparison_markdown(result)
+    page = to_markdown(result)
     assert "## Verdict on new" in page
     for y in text.yardsticks:
         assert f"| {y.name}: {y.bits_per_byte:.3f} |" in page
@@ -100,17 +100,17 @@ def test_without_a_run_the_yardsticks_know_nothing_but_the_text(pair) -> None:
 
 def test_public_texts_are_marked_for_models_that_may_know_them(pair) -> None:
     public = text_file("python-docs", 1000)
-    scratch = comparison_markdown(compare(pair[:1], [public]))
+    scratch = to_markdown(compare(pair[:1], [public]))
     assert "WARNING" not in scratch
-    unknown = comparison_markdown(compare(pair, [public]))
+    unknown = to_markdown(compare(pair, [public]))
     assert "WARNING: what all bpe was trained on is not known here" in unknown
     web = [pair[0], dataclasses.replace(pair[1], commit="0123abc")]
     result = compare(web, [public])
     assert [m.web_trained for m in result.models] == [False, True]
-    page = comparison_markdown(result)
+    page = to_markdown(result)
     assert "WARNING: bpe was trained on web text, which probably contains python-docs" in page
     assert "probably: web text" in page
-    assert "WARNING" not in comparison_markdown(compare(web, [own_text(LINES[:2000])]))
+    assert "WARNING" not in to_markdown(compare(web, [own_text(LINES[:2000])]))
 
 
 def test_costs_of_having_it_here(pair) -> None:
@@ -135,7 +135,7 @@ def test_models_of_one_name_are_told_apart(pair) -> None:
     result = compare([pair[0], pair[0], pair[0]], [own_text(LINES[:12_000])])
     assert [m.name for m in result.models] == ["run", "run (2)", "run (3)"]
     assert [d.detected for d in result.texts[0].differences] == [False] * 3
-    assert "no difference detected between run and run (2)" in comparison_markdown(result)
+    assert "no difference detected between run and run (2)" in to_markdown(result)
     assert all(m.speed is not None for m in result.models)
 
 
@@ -154,7 +154,7 @@ def test_the_terminal_shows_all_of_it_within_its_width(pair, width) -> None:
 
 def test_markdown_lists_every_key_the_differing_ones_first(pair) -> None:
     result = compare(pair, [own_text(LINES[:2000])])
-    page = comparison_markdown(result).partition("## Config, key by key")[2]
+    page = to_markdown(result).partition("## Config, key by key")[2]
     rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == len(result.config_keys)
     marked = [line.startswith("| **") for line in rows]

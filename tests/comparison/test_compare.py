@@ -3,13 +3,12 @@
 import dataclasses
 import io
 import json
-import re
 from pathlib import Path
 
 import pytest
 
-from tinygpt.comparison import model_report
 from tinygpt.comparison.compare import compare, default_texts
+from tinygpt.comparison.result import ModelReport
 from tinygpt.comparison.samples import SAMPLE_CHARACTERS, SAMPLE_SEEDS, SAMPLE_TEMPERATURE
 from tinygpt.config.limits import SCORED_BYTES
 from tinygpt.config.model_config import PRESETS, ModelConfig
@@ -21,7 +20,7 @@ from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture, load, open_model, untrained
 from tinygpt.model import costs
 from tinygpt.profiling.speed import measure_speeds
-from tinygpt.report import comparison_markdown, comparison_renderable
+from tinygpt.report import to_markdown, to_terminal
 from tinygpt.report.comparison.notes import footnotes
 from tinygpt.tokenizers.char_byte import CharTokenizer
 from tinygpt.training.train import train
@@ -126,10 +125,10 @@ def test_no_common_border_is_said(run, byte_bpe) -> None:
     text = Text(name="ones", prefix="01", text="1" * 80, source="here")
     result = compare(models, [text])
     assert json.loads(result.to_json())["texts"][0]["common_border"] is False
-    assert "no place where a token starts in every tokenizer" in comparison_markdown(result)
+    assert "no place where a token starts in every tokenizer" in to_markdown(result)
     assert {m.quality[0].evaluation.n_bytes for m in result.models} == {80}
     fine = compare([load(run)], [own_text("the cat\nsat on the mat\n")])
-    assert "no place where" not in comparison_markdown(fine)
+    assert "no place where" not in to_markdown(fine)
 
 
 def test_a_text_too_short_to_time_on_has_no_speed_and_says_why(run, bpe_model) -> None:
@@ -138,7 +137,7 @@ def test_a_text_too_short_to_time_on_has_no_speed_and_says_why(run, bpe_model) -
         assert model["speed"] is None
         assert "too few to time on" in model["speed_missing"]
         assert model["quality"][0]["evaluation"]["n_bytes"] == 7
-    page = comparison_markdown(result)
+    page = to_markdown(result)
     assert "not measured (below)" in page
     assert page.count("too few to time on") == 1  # one note for both
     timed = compare([load(run)], ["the cat\n" + TEXT])
@@ -189,7 +188,7 @@ def test_unknown_characters_are_paid_for_and_reported(run, bpe_model) -> None:
     assert tiny.n_unknown == 2 * 8
     assert bpe.n_unknown == 0
     assert tiny.n_bytes == bpe.n_bytes
-    assert "outside its vocabulary" in comparison_markdown(result)
+    assert "outside its vocabulary" in to_markdown(result)
 
 
 def test_without_weights_everything_but_quality_is_there(run, byte_bpe) -> None:
@@ -205,7 +204,7 @@ def test_without_weights_everything_but_quality_is_there(run, byte_bpe) -> None:
     assert all(sample.text is None for sample in column.samples)
     assert column.speed.random_weights
     assert column.bytes_per_token > 1
-    page = comparison_markdown(result)
+    page = to_markdown(result)
     assert "needs the weights" in page
     assert "hf download x" in page
     assert "random weights" in page
@@ -218,7 +217,7 @@ def test_architecture_alone_is_still_a_column(run) -> None:
     assert column.n_params == 81_912_576
     assert (column.speed, column.bytes_per_token, column.first_tokens) == (None, None, None)
     assert column.quality[0].missing == "nothing at hand"
-    assert "81,912,576" in comparison_markdown(result)
+    assert "81,912,576" in to_markdown(result)
 
 
 def test_open_model_falls_back_for_presets_only(monkeypatch) -> None:
@@ -239,7 +238,7 @@ def test_json_is_valid_and_complete(run, bpe_model) -> None:
     data = json.loads(result.to_json())
     assert data["schema_version"] == 1
     assert [m["name"] for m in data["models"]] == [str(run), "small-distilgpt2"]
-    wanted = {f.name for f in dataclasses.fields(model_report.ModelReport)}
+    wanted = {f.name for f in dataclasses.fields(ModelReport)}
     assert wanted == set(data["models"][0])
     assert data["models"][0]["quality"][0]["evaluation"]["stride"] == 16
 
@@ -294,18 +293,14 @@ def test_hostile_names_and_samples_are_shown_as_text(run, bpe_model) -> None:
     sample = dataclasses.replace(result.models[0].samples[0], text="\x1b]0;t\x07</pre>\n# no")
     model = dataclasses.replace(result.models[0], samples=(sample,))
     result = dataclasses.replace(result, models=(model,))
-    page = comparison_markdown(result)
+    page = to_markdown(result)
     assert "\x1b" not in page
     assert "\u202e" not in page
     assert "<script>" not in page
     assert "\n# no" not in page  # indented, so it stays code
     assert repr(result).startswith("<Comparison of ")
-    page = result._repr_html_()
-    assert "How well they predict" in page
-    assert "&lt;script&gt;" in page
-    assert not re.search("<script|\x1b|\u202e", page)
     console = Console(record=True, width=100, file=io.StringIO())
-    console.print(comparison_renderable(result))
+    console.print(to_terminal(result))
     shown = console.export_text()
     console.file.close()
     assert "\x1b" not in shown
@@ -313,7 +308,7 @@ def test_hostile_names_and_samples_are_shown_as_text(run, bpe_model) -> None:
 
 
 def test_table_has_a_row_for_every_aspect(run, bpe_model) -> None:
-    page = comparison_markdown(compare([load(run), bpe_model], [held_out_text(run, 128)]))
+    page = to_markdown(compare([load(run), bpe_model], [held_out_text(run, 128)]))
     for aspect in (
         "tokenization",
         "vocab\\_size",

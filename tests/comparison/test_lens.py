@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tinygpt.comparison.lens import Lens, look
+from tinygpt.comparison.lens import look
+from tinygpt.comparison.lens_result import Lens
 from tinygpt.config.model_config import ModelConfig
 from tinygpt.errors import ConfigError, MachineError, TokenizerError
 from tinygpt.evaluation.eval_texts import Text, own_text

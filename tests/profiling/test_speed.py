@@ -11,7 +11,8 @@ from tinygpt.errors import DataError
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import untrained
 from tinygpt.inference.torch_session import TorchSession
-from tinygpt.profiling.speed import Spread, measure_speeds
+from tinygpt.profiling.result import Spread
+from tinygpt.profiling.speed import measure_speeds
 
 TEXT = "the cat sat on the mat and ran!\n" * 4
 

@@ -10,20 +10,21 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tinygpt.comparison.config_diff import config_files, labels_by_file
-from tinygpt.comparison.model_report import ModelReport, Quality
-from tinygpt.comparison.samples import Sample, draw_samples
+from tinygpt.comparison.result import ModelReport, Quality, Sample
+from tinygpt.comparison.samples import draw_samples
 from tinygpt.comparison.score_models import Scoring
 from tinygpt.comparison.training_data import TrainingText, contamination, web_trained
 from tinygpt.comparison.verdict import verdict
 from tinygpt.errors import TinyGPTError
 from tinygpt.evaluation.baselines import Yardstick
 from tinygpt.evaluation.eval_texts import Text, known_to_all
-from tinygpt.evaluation.token_losses import ContextBin
+from tinygpt.evaluation.result import ContextBin
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture, load_with
 from tinygpt.model.external_config import account_of
-from tinygpt.profiling.precision_cost import PrecisionCost, precision_costs
-from tinygpt.profiling.speed import Speed, Spread, time_loads
+from tinygpt.profiling.precision_cost import precision_costs
+from tinygpt.profiling.result import PrecisionCost, Speed, Spread
+from tinygpt.profiling.speed import time_loads
 from tinygpt.progress import Progress
 from tinygpt.runs.learning_curve import read_curve
 from tinygpt.runs.log import last_losses

@@ -28,7 +28,8 @@ from tinygpt.evaluation.eval_texts import Text, held_out_text, known_to_all, own
 from tinygpt.formats.model_folder import read_json
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture, open_model
-from tinygpt.profiling.speed import Speed, measure_speeds
+from tinygpt.profiling.result import Speed
+from tinygpt.profiling.speed import measure_speeds
 from tinygpt.progress import Progress, Tell
 from tinygpt.version import __version__
 

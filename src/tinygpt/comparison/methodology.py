@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tinygpt.comparison.model_report import ModelReport
+from tinygpt.comparison.result import ModelReport
 from tinygpt.comparison.samples import SAMPLE_CHARACTERS, SAMPLE_TEMPERATURE
 from tinygpt.comparison.score_models import Scoring
 from tinygpt.evaluation.boundary import REACH_BYTES

@@ -1,18 +1,28 @@
-"""What a comparison gives: models on scored texts, plain data that report/ draws."""
+"""What a comparison gives: models on scored texts. Plain data; report/ draws it. No torch.
+
+A known architecture whose hub can't be reached is not left out: its sizes, costs and (on random
+weights, labelled) its speed are true without the weights; what is not true is None, with the
+reason and the command that mends it.
+"""
 
 import dataclasses
+import importlib
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinygpt.comparison.config_diff import ConfigKey
-from tinygpt.comparison.model_report import ModelReport
+from tinygpt.config.html_repr import table_html
 from tinygpt.evaluation.baselines import Yardstick
 from tinygpt.evaluation.bootstrap import Difference
-from tinygpt.storage.files import write_file
+from tinygpt.evaluation.overlap import Overlap
+from tinygpt.evaluation.result import ContextBin, Evaluation
+from tinygpt.profiling.result import PrecisionCost, Speed, Spread
+from tinygpt.runs.learning_curve import LearningCurve
 
-__all__ = ["Comparison", "ScoredText"]
+__all__ = ["Comparison", "Contamination", "ModelReport", "Quality", "Sample", "ScoredText"]
 
 SCHEMA_VERSION = 1
 """Of comparison.json: fields are added under it, never renamed."""
@@ -50,6 +60,133 @@ class ScoredText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contamination:
+    """How much of a scored text a run was trained on, word for word."""
+
+    n_training_characters: int
+    """Of the run's training part."""
+    n_searched_characters: int
+    """Of these, the last ones, in which the text was searched."""
+    span: int
+    """Length in characters of the n-grams."""
+    n_grams: int
+    """Places of the scored text where so many characters begin."""
+    n_shared_grams: int
+    """Of these, how many stand in the training text."""
+    longest_characters: int
+    """Length of the longest run that both have."""
+    longest: str
+    """Its beginning, at most 60 characters."""
+
+    @property
+    def share(self) -> float:
+        """Of the n-grams, those in the training text."""
+        return self.n_shared_grams / self.n_grams if self.n_grams else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A continuation; the same prompt, seed and number of characters for every model."""
+
+    prompt: str
+    seed: int
+    temperature: float
+    text: str | None
+    missing: str | None
+    copied: Overlap | None
+    """What it shares with the model's training text; None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """What one model made of one text; evaluation or missing is None."""
+
+    text: str
+    """Name of the ScoredText."""
+    evaluation: Evaluation | None
+    """With the model's own full context."""
+    matched: Evaluation | None
+    """With the ScoredText's matched_context_bytes of context; None where evaluation is."""
+    missing: str | None
+    """Why there is no figure, and the command that gets it."""
+    contamination: Contamination | None
+    """How much of the text the run was trained on; None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReport:
+    """One column of the table."""
+
+    name: str
+    path: str | None
+    commit: str | None
+    missing_weights: str | None
+    """Why its weights are not here; None where they are."""
+    tokenization: str
+    """"raw characters" or "BPE"."""
+    first_tokens: tuple[str, ...] | None
+    """How its tokenizer cuts the beginning of the first text."""
+    sentence_tokens: tuple[str, ...] | None
+    """How it cuts the first words of the first text, the same for all; it may lack characters."""
+    longest_tokens: tuple[str, ...] | None
+    """The longest tokens that the first text is cut into, at most five."""
+    config: dict[str, Any]
+    """Its config.json."""
+    head_dim: int | None
+    """n_embd / n_head, unless the family has another; None where it has no heads."""
+    config_labels: dict[str, dict[str, int]]
+    """Per file: how many keys the doctor labels architecture, training, generation ..."""
+    n_params: int
+    n_params_by_component: dict[str, int]
+    weights_bytes: int
+    """Of the weights in float32."""
+    kv_cache_bytes: int | None
+    """Keys and values of a full context in float32; None where they can't be counted."""
+    load_s: Spread | None
+    """Opening the folder again, its files warm; None where there is none to open."""
+    flops_per_token: int | None
+    """Forward FLOPs of one token that sees a full context; None where they can't be counted."""
+    flops_per_byte: float | None
+    kv_cache_bytes_per_token: int | None
+    context_tokens: int
+    context_bytes: float | None
+    """A full context in bytes of the first text, on average."""
+    bytes_per_token: float | None
+    """On the first text."""
+    speed: Speed | None
+    speed_missing: str | None
+    """Why there is no speed; None where there is one."""
+    quality: tuple[Quality, ...]
+    samples: tuple[Sample, ...]
+    curve: LearningCurve | None
+    """How it learned, where it is a run."""
+    loss_by_context: tuple[ContextBin, ...]
+    """On the first text; windows stand side by side there. Empty without weights."""
+    trained_on: str | None
+    """The corpus of a run; None where it is not known."""
+    web_trained: bool | None
+    """Whether web text is behind it: a published model, or a run that began with one; None where
+    that is not known."""
+    precisions: tuple[PrecisionCost, ...]
+    """On the first text: what each precision costs, where the native engine was asked for."""
+    verdict: tuple[str, ...]
+    """On the first text, in sentences (verdict.py); empty without a figure."""
+    model_type: str
+    """The family: gpt2, llama ..."""
+    vocab_size: int
+    n_layer: int
+    n_head: int | None
+    """None in a family without heads."""
+    n_embd: int
+    blocks: str
+    """What its blocks are made of."""
+    start_token: str | None
+    """Stands before every window and is never scored; None where the tokenizer adds none."""
+    costs_counted: bool
+    """True if FLOPs and memory were counted on the module, False if formulas gave them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Any number of models on the same texts; `to_json` is comparison.json, schema_version 1."""
 
@@ -78,10 +215,11 @@ class Comparison:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_html(self, path: Path | str) -> None:
-        """Write the report, one self-contained HTML file; MachineError if the disk refuses."""
-        from tinygpt.report import comparison_page  # a floor up: only for who wants it
-
-        write_file(Path(path), comparison_page(self).encode())
+        """Write the HTML page. Deprecated: use `tinygpt.write_html(result, path)`."""
+        said = "to_html is deprecated: use tinygpt.write_html(result, path)"
+        warnings.warn(said, DeprecationWarning, stacklevel=2)
+        # By name: an import statement would point from a result up to what draws it.
+        importlib.import_module("tinygpt.report").write_html(self, path)
 
     def __repr__(self) -> str:
         """Name the models and the texts."""
@@ -89,7 +227,25 @@ class Comparison:
         return f"<Comparison of {models} on {', '.join(text.name for text in self.texts)}>"
 
     def _repr_html_(self) -> str:
-        """Return the table for a notebook."""
-        from tinygpt.report import comparison_fragment  # a floor up: only for who looks at it
+        """Return a small table for a notebook, one row per model."""
+        head = ("model", *(f"bits per byte on {text.name}" for text in self.texts))
+        rows = [
+            (
+                model.name,
+                *(
+                    f"{q.evaluation.bits_per_byte:.4f}" if q.evaluation else q.missing or "-"
+                    for q in model.quality
+                ),
+                f"{model.n_params:,}",
+                _decode_speed(model),
+            )
+            for model in self.models
+        ]
+        return table_html("Comparison", rows, head=(*head, "parameters", "decode, bytes/s"))
 
-        return comparison_fragment(self)
+
+def _decode_speed(model: ModelReport) -> str:
+    if model.speed is None:
+        return model.speed_missing or "-"
+    drawn = " (random weights)" if model.speed.random_weights else ""
+    return f"{model.speed.decode_bytes_per_s.median:,.0f}{drawn}"

@@ -4,32 +4,17 @@ The prompt is the end of the unscored prefix. A temperature is not comparable ac
 so samples illustrate; they measure nothing.
 """
 
-from dataclasses import dataclass
-
+from tinygpt.comparison.result import Sample
 from tinygpt.comparison.training_data import TrainingText, copies
 from tinygpt.errors import TinyGPTError
 from tinygpt.evaluation.eval_texts import Text
-from tinygpt.evaluation.overlap import Overlap
 from tinygpt.inference.language_model import LanguageModel
 
-__all__ = ["SAMPLE_CHARACTERS", "SAMPLE_SEEDS", "SAMPLE_TEMPERATURE", "Sample", "draw_samples"]
+__all__ = ["SAMPLE_CHARACTERS", "SAMPLE_SEEDS", "SAMPLE_TEMPERATURE", "draw_samples"]
 
 SAMPLE_CHARACTERS = 240
 SAMPLE_SEEDS = (0, 1)
 SAMPLE_TEMPERATURE = 0.8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """A continuation; the same prompt, seed and number of characters for every model."""
-
-    prompt: str
-    seed: int
-    temperature: float
-    text: str | None
-    missing: str | None
-    copied: Overlap | None
-    """What it shares with the model's training text; None where that is not known."""
 
 
 def draw_samples(

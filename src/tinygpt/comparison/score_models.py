@@ -15,8 +15,8 @@ from tinygpt.evaluation.baselines import Yardstick
 from tinygpt.evaluation.bits_per_byte import summary
 from tinygpt.evaluation.bootstrap import BLOCK_BYTES, Difference, paired_differences
 from tinygpt.evaluation.eval_texts import Text
-from tinygpt.evaluation.result import Evaluation
-from tinygpt.evaluation.token_losses import ContextBin, TextScores, by_context, score_text
+from tinygpt.evaluation.result import ContextBin, Evaluation
+from tinygpt.evaluation.token_losses import TextScores, by_context, score_text
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.progress import Progress
 

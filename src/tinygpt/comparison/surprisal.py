@@ -5,63 +5,16 @@ The figures are those that `evaluate` adds up: nothing is computed twice, and no
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
+from tinygpt.comparison.lens_result import Alternative, Token, View
 from tinygpt.evaluation.bits_per_byte import summary
 from tinygpt.evaluation.eval_texts import Text
-from tinygpt.evaluation.result import Evaluation
 from tinygpt.evaluation.token_losses import TextScores, score_text
 from tinygpt.inference.language_model import LanguageModel
 
-__all__ = ["Alternative", "Token", "View", "view"]
+__all__ = ["view"]
 
 N_ALTERNATIVES = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
-    """A token that might have stood here."""
-
-    token: str
-    """Its text; bytes that are no whole character as backslash escapes."""
-    probability: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """A token of the text, and what it cost."""
-
-    token: str
-    """Its text; bytes that are no whole character as backslash escapes."""
-    begin: int
-    """Its first byte in the scored text."""
-    end: int
-    """The byte after its last one."""
-    bits: float
-    """What it cost, the share of an escape code included."""
-    rank: int | None
-    """1 if the model held no token for likelier; None where it gave no probabilities."""
-    alternatives: tuple[Alternative, ...]
-    """The five likeliest tokens here, best first; none where rank is None."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """The text as one model sees it."""
-
-    name: str
-    path: str | None
-    commit: str | None
-    tokenization: str
-    """"char", "byte" or "bpe"."""
-    evaluation: Evaluation
-    tokens: tuple[Token, ...]
-    """In order, each byte of the text in exactly one; a character that the model lacks is one."""
-
-    @property
-    def bits(self) -> float:
-        """What the whole text cost."""
-        return math.fsum(token.bits for token in self.tokens)
 
 
 def view(

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tinygpt.comparison.result import Contamination
 from tinygpt.config.model_config import PRESETS
 from tinygpt.data.batches import training_characters
 from tinygpt.errors import TinyGPTError
@@ -20,7 +21,6 @@ from tinygpt.inference.language_model import LanguageModel
 
 __all__ = [
     "SEARCHED_CHARACTERS",
-    "Contamination",
     "TrainingText",
     "contamination",
     "copies",
@@ -57,31 +57,6 @@ class TrainingText:
             f", after {Path(start).name if Path(start).is_absolute() else start}" if start else ""
         )
         return f"{self.n_characters:,} characters of {self.name}{after}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contamination:
-    """How much of a scored text a run was trained on, word for word."""
-
-    n_training_characters: int
-    """Of the run's training part."""
-    n_searched_characters: int
-    """Of these, the last ones, in which the text was searched."""
-    span: int
-    """Length in characters of the n-grams."""
-    n_grams: int
-    """Places of the scored text where so many characters begin."""
-    n_shared_grams: int
-    """Of these, how many stand in the training text."""
-    longest_characters: int
-    """Length of the longest run that both have."""
-    longest: str
-    """Its beginning, at most 60 characters."""
-
-    @property
-    def share(self) -> float:
-        """Of the n-grams, those in the training text."""
-        return self.n_shared_grams / self.n_grams if self.n_grams else 0.0
 
 
 def read_training_texts(models: Sequence[LanguageModel]) -> dict[str, TrainingText | str]:

@@ -1,10 +1,10 @@
-"""What scoring a text gives: an `Evaluation`."""
+"""What scoring a text gives: an `Evaluation`, and the cost by context. No torch."""
 
 from dataclasses import dataclass
 
 from tinygpt.config.html_repr import fields_html
 
-__all__ = ["Evaluation"]
+__all__ = ["ContextBin", "Evaluation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +55,15 @@ class Evaluation:
             f"<Evaluation {self.bits_per_byte:.4f} bits per byte on {self.n_bytes:,} bytes "
             f"(sha256 {self.sha256[:12]}), context {self.context:,}, stride {self.stride:,}>"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextBin:
+    """What a byte cost after so much context."""
+
+    begin_bytes: int
+    end_bytes: int
+    """Bytes of context: from begin to end, both included."""
+    bits_per_byte: float
+    n_bytes: int
+    """Bytes of text that the figure rests on."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygpt.errors import ConfigError, DataError
 from tinygpt.evaluation.bootstrap import Blocks, cut_into_blocks
+from tinygpt.evaluation.result import ContextBin
 from tinygpt.evaluation.token_nll import (
     Counts,
     Ids,
@@ -26,7 +27,7 @@ from tinygpt.evaluation.token_nll import (
 from tinygpt.model.gpt import GPT
 from tinygpt.tokenizers.char_byte import CharTokenizer, Tokenizer
 
-__all__ = ["ContextBin", "Targets", "TextScores", "by_context", "score_text", "targets"]
+__all__ = ["Targets", "TextScores", "by_context", "score_text", "targets"]
 
 FIRST_BIN_BYTES = 32
 """Of context: the first bin of `by_context` ends there, each later one at twice as many."""
@@ -83,18 +84,6 @@ class TextScores:
     def blocks(self, block_bytes: int) -> Blocks:
         """Return sums over blocks of equal bytes, for a paired interval."""
         return cut_into_blocks(self.nats, self.n_bytes.astype(np.float64), block_bytes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextBin:
-    """What a byte costs after so much context."""
-
-    begin_bytes: int
-    end_bytes: int
-    """Bytes of context: from begin to end, both included."""
-    bits_per_byte: float
-    n_bytes: int
-    """Bytes of text that the figure rests on."""
 
 
 def score_text(

@@ -17,6 +17,7 @@ from tinygpt.data.batches import Data
 from tinygpt.errors import ConfigError
 from tinygpt.inference.device import Device
 from tinygpt.inference.language_model import LanguageModel
+from tinygpt.ladder.results import Cost, DecodeSpeed, Pace
 from tinygpt.ladder.rung import Rung
 from tinygpt.model.costs import (
     flops_per_token,
@@ -32,9 +33,6 @@ from tinygpt.training.learner import Learner, trainable
 __all__ = [
     "LEAST_STEPS",
     "Allowance",
-    "Cost",
-    "DecodeSpeed",
-    "Pace",
     "cost",
     "decode_speed",
     "free_memory",
@@ -99,46 +97,6 @@ class Allowance:
                 f"{self.minutes:g} allowed"
             )
         return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What follows from the config and the tokenizer alone; memory is for float32."""
-
-    n_params: int
-    flops_per_token: int
-    """Forward FLOPs of one token that sees a full context."""
-    bytes_per_token: float | None
-    """On the scored text; None where the tokenizer is not at hand."""
-    flops_per_byte: float | None
-    training_memory_bytes: int | None
-    """Of one step of this rung's windows; None for one that is not trained."""
-    weights_bytes: int
-    kv_cache_bytes: int
-    """Keys and values of a full context."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeSpeed:
-    """How fast it writes: median and range of the rounds (profiling/speed.py)."""
-
-    bytes_per_s: float
-    min_bytes_per_s: float
-    max_bytes_per_s: float
-    decoded_bytes: int
-    random_weights: bool
-    """True where no weights are at hand: the time is real, the text would not be."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How fast it trains: the median of a few timed steps, after one that is not counted."""
-
-    step_s: float
-    n_steps: int
-    """Timed; 1 where the first one took so long that it is counted."""
-    bytes_per_s: float
-    """Bytes of the training text per second of these steps."""
 
 
 def cost(rung: Rung, tokenizer: Tokenizer | None, text: str) -> Cost:

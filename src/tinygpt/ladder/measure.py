@@ -14,17 +14,15 @@ from tinygpt.evaluation.result import Evaluation
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.inference.load import Architecture, untrained
 from tinygpt.ladder.context import LadderContext, Stopped
-from tinygpt.ladder.cost import (
+from tinygpt.ladder.cost import cost, decode_speed, free_memory, pace, training_flops
+from tinygpt.ladder.results import (
     Cost,
     DecodeSpeed,
     Pace,
-    cost,
-    decode_speed,
-    free_memory,
-    pace,
-    training_flops,
+    RungQuality,
+    RungResult,
+    RungRun,
 )
-from tinygpt.ladder.results import RungQuality, RungResult, RungRun
 from tinygpt.ladder.rung import Rung
 from tinygpt.ladder.train import folder_of, score, train_rung
 from tinygpt.progress import Tell

@@ -1,6 +1,6 @@
 """ladder.json: what is known of each rung so far, written anew after each of them.
 
-Plain data; report/ draws it. A ladder that goes on is held to the settings it began with.
+Plain data; report/ draws it. No torch. A ladder that goes on is held to the settings it began with.
 """
 
 import json
@@ -9,15 +9,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tinygpt.config.html_repr import table_html
 from tinygpt.config.schema import from_dict
 from tinygpt.errors import CheckpointError, ConfigError
 from tinygpt.formats.model_folder import read_json
-from tinygpt.ladder.cost import Cost, DecodeSpeed, Pace
 from tinygpt.storage.files import write_file
 
 __all__ = [
     "LADDER",
+    "Cost",
+    "DecodeSpeed",
     "Ladder",
+    "Pace",
     "RungQuality",
     "RungResult",
     "RungRun",
@@ -29,6 +32,46 @@ __all__ = [
 LADDER = "ladder.json"
 SCHEMA_VERSION = 1
 """Of ladder.json: fields are added under it, never renamed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What follows from the config and the tokenizer alone; memory is for float32."""
+
+    n_params: int
+    flops_per_token: int
+    """Forward FLOPs of one token that sees a full context."""
+    bytes_per_token: float | None
+    """On the scored text; None where the tokenizer is not at hand."""
+    flops_per_byte: float | None
+    training_memory_bytes: int | None
+    """Of one step of this rung's windows; None for one that is not trained."""
+    weights_bytes: int
+    kv_cache_bytes: int
+    """Keys and values of a full context."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeSpeed:
+    """How fast it writes: median and range of the rounds (profiling/speed.py)."""
+
+    bytes_per_s: float
+    min_bytes_per_s: float
+    max_bytes_per_s: float
+    decoded_bytes: int
+    random_weights: bool
+    """True where no weights are at hand: the time is real, the text would not be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast it trains: the median of a few timed steps, after one that is not counted."""
+
+    step_s: float
+    n_steps: int
+    """Timed; 1 where the first one took so long that it is counted."""
+    bytes_per_s: float
+    """Bytes of the training text per second of these steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +161,23 @@ class Ladder:
         """Return plain JSON data."""
         return asdict(self)
 
+    def to_json(self) -> str:
+        """Return ladder.json."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def _repr_html_(self) -> str:
+        """Return a small table for a notebook, one row per rung."""
+        rows = [
+            (
+                rung.name,
+                f"{rung.quality.bits_per_byte:.4f}" if rung.quality else rung.missing or "-",
+                f"{rung.cost.n_params:,}",
+            )
+            for rung in self.rungs
+        ]
+        head = ("rung", "bits per byte", "parameters")
+        return table_html(f"Ladder on {self.text.get('name', '-')}", rows, head=head)
+
     def with_rung(self, index: int, result: RungResult) -> "Ladder":
         """Return the ladder with one more rung, or another result of one."""
         return replace(self, rungs=(*self.rungs[:index], result, *self.rungs[index + 1 :]))
@@ -129,8 +189,7 @@ def write_ladder(folder: Path, ladder: Ladder) -> None:
     Raises:
         MachineError: the disk refused; the last one is still whole.
     """
-    text = json.dumps(ladder.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_file(folder / LADDER, text.encode())
+    write_file(folder / LADDER, ladder.to_json().encode())
 
 
 def read_ladder(folder: Path) -> Ladder:

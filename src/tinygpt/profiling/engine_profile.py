@@ -15,7 +15,8 @@ from tinygpt.inference.generate import generate_batch
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.model.external_config import account_of
 from tinygpt.profiling.memory_bandwidth import bytes_per_step, peak_memory_bytes, read_bytes_per_s
-from tinygpt.profiling.speed import Speed, Spread, measure_speeds, time_loads
+from tinygpt.profiling.result import Speed, Spread
+from tinygpt.profiling.speed import measure_speeds, time_loads
 
 if TYPE_CHECKING:
     from tinygpt.evaluation.result import Evaluation

@@ -4,28 +4,14 @@
 weight to 8 bits, int8-dynamic what they are multiplied with too.
 """
 
-from dataclasses import dataclass
-
 from tinygpt.config.limits import BENCH_BYTES, PRECISIONS
 from tinygpt.evaluation.bits_per_byte import evaluate
 from tinygpt.evaluation.eval_texts import Text, first_bytes
 from tinygpt.evaluation.token_nll import Scorer
 from tinygpt.inference.language_model import LanguageModel
+from tinygpt.profiling.result import PrecisionCost
 
-__all__ = ["PrecisionCost", "precision_costs"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrecisionCost:
-    """A text scored by one engine in one precision."""
-
-    engine: str
-    """"native int8" ..."""
-    bits_per_byte: float
-    difference: float
-    """From torch in float32, in bits per byte; above 0 is worse."""
-    n_bytes: int
-    """Bytes scored: the beginning of the text."""
+__all__ = ["precision_costs"]
 
 
 def precision_costs(lm: LanguageModel, text: Text) -> tuple[PrecisionCost, ...]:

@@ -7,60 +7,18 @@ from the text, so that random weights, which cost the same arithmetic, can be ti
 measured in turn, several times over; the figure is the median with its range.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tinygpt.errors import DataError
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.model.session import DecodeSession
+from tinygpt.profiling.result import Speed, Spread
 
-__all__ = ["Speed", "Spread", "measure_speeds", "time_loads"]
+__all__ = ["measure_speeds", "time_loads"]
 
 _WARM_UP_STEPS = 8
 _ENOUGH_ROUNDS, _PATIENCE_S = 3, 10.0  # of large models fewer rounds are timed
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Several measurements of one thing."""
-
-    median: float
-    min: float
-    max: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """Summarise the measurements."""
-        return cls(statistics.median(values), min(values), max(values), len(values))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """Prefill and decode speed of one model on one machine, batch 1."""
-
-    prefill_bytes_per_s: Spread
-    """Bytes of the prompt / time from an empty cache to the logits of the next token."""
-    prefill_tok_per_s: Spread
-    """The same in tokens, for readers who know the tokenizer."""
-    decode_bytes_per_s: Spread
-    """Bytes of the continuation / time to feed it token by token."""
-    decode_tok_per_s: Spread
-    """The same in tokens, for readers who know the tokenizer."""
-    prompt_bytes: int
-    prompt_tokens: int
-    decoded_bytes: int
-    decoded_tokens: int
-    engine: str
-    device: str
-    precision: str
-    threads: int
-    isa: str | None
-    """The CPU's instructions that the native engine uses; None for others."""
-    random_weights: bool
-    """True where the weights were drawn at random: the time is real, the text would not be."""
 
 
 def time_loads(

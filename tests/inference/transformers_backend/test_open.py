@@ -26,7 +26,7 @@ from tinygpt.evaluation.eval_texts import Text
 from tinygpt.inference.load import load, untrained
 from tinygpt.inference.transformers_backend.open import external_config
 from tinygpt.model.external_config import ExternalConfig
-from tinygpt.report import comparison_markdown, comparison_page, comparison_renderable
+from tinygpt.report import comparison_page, to_markdown, to_terminal
 from tinygpt.tokenizers.char_byte import CharTokenizer
 
 FAMILIES = ("llama", "gpt_neox", "qwen2")
@@ -244,8 +244,8 @@ def test_a_column_of_a_comparison(
         llama.name,
     }
     console = Console(width=200, record=True, file=StringIO())
-    console.print(comparison_renderable(compared))
-    for drawn in (console.export_text(), comparison_markdown(compared), comparison_page(compared)):
+    console.print(to_terminal(compared))
+    for drawn in (console.export_text(), to_markdown(compared), comparison_page(compared)):
         for words in ("LlamaDecoderLayer", "computed by transformers", "stands before every"):
             assert words in drawn
 
@@ -255,7 +255,7 @@ def test_costs_that_are_not_known_are_dashes(foreign_folder: Callable[[str], Pat
     assert mixture.config.account.flops_per_token is None
     compared = compare([mixture], [Text(name="t", text=SCORED, prefix=PREFIX, source="here")])
     check(json.loads(compared.to_json()), "Comparison", "comparison")
-    page = comparison_markdown(compared)
+    page = to_markdown(compared)
     assert "| FLOPs per token | - |" in page
     assert "what it can't see is -" in page
     assert "<svg" in comparison_page(compared)

@@ -7,22 +7,17 @@ import math
 import re
 from collections import Counter
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
 from tinygpt.comparison.config_diff import config_keys
-from tinygpt.comparison.model_report import ModelReport, Quality
-from tinygpt.comparison.result import Comparison, ScoredText
-from tinygpt.comparison.samples import Sample
+from tinygpt.comparison.result import Comparison, ModelReport, Quality, Sample, ScoredText
 from tinygpt.config.model_config import PRESETS, ModelConfig
-from tinygpt.errors import MachineError
 from tinygpt.evaluation.baselines import Yardstick
 from tinygpt.evaluation.bootstrap import Difference
-from tinygpt.evaluation.result import Evaluation
-from tinygpt.evaluation.token_losses import ContextBin
+from tinygpt.evaluation.result import ContextBin, Evaluation
 from tinygpt.model import costs
-from tinygpt.profiling.speed import Speed, Spread
+from tinygpt.profiling.result import Speed, Spread
 from tinygpt.report import comparison_page
 from tinygpt.report.charts.palette import DARK, LIGHT, marks
 from tinygpt.report.comparison import figures
@@ -338,13 +333,6 @@ def test_yardsticks_are_dashed_lines_and_intervals_are_said(pair, trio) -> None:
     assert "5-gram 2.345" in page.words
 
 
-def test_to_html_writes_the_page_or_says_why_not(pair, tmp_path: Path) -> None:
-    pair.to_html(tmp_path / "page.html")
-    assert (tmp_path / "page.html").read_text("utf-8") == comparison_page(pair)
-    with pytest.raises(MachineError, match="nowhere"):
-        pair.to_html(tmp_path / "nowhere" / "page.html")
-
-
 def _luminance(colour: str) -> float:
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
@@ -388,7 +376,7 @@ def test_in_a_browser_it_fits_is_silent_and_stays_offline(
 ) -> None:
     for name, comparison in (("trio", trio), ("pair", pair), ("hostile", hostile)):
         path = tmp_path / f"{name}.html"
-        comparison.to_html(path)
+        path.write_text(comparison_page(comparison), "utf-8")
         for width in (390, 1024, 1600):
             page = open_page(path, width, scheme)
             wide = page.evaluate("document.documentElement.scrollWidth")

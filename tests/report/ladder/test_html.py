@@ -10,9 +10,9 @@ import pytest
 from tests.report.comparison.test_html import HOSTILE, Page, blank, compared, model
 
 from tinygpt.config.model_config import PRESETS
-from tinygpt.ladder.cost import Cost, DecodeSpeed, Pace
-from tinygpt.ladder.results import Ladder, RungQuality, RungResult
-from tinygpt.report import comparison_page, ladder_page
+from tinygpt.ladder.results import Cost, DecodeSpeed, Ladder, Pace, RungQuality, RungResult
+from tinygpt.report import comparison_page
+from tinygpt.report.ladder.html import ladder_page
 from tinygpt.report.ladder.rows import cells, ladder_notes
 from tinygpt.report.ladder.staircase import staircase
 from tinygpt.report.ladder.stairs import ladder_verdict, stairs

@@ -1,4 +1,4 @@
-"""How a Lens is drawn: levels, the terminal with and without colours, the page, the fragment."""
+"""How a Lens is drawn: levels, the terminal with and without colours, the page."""
 
 import base64
 import dataclasses
@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
@@ -14,10 +13,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text as Line
 
-from tinygpt.comparison.lens import Lens
-from tinygpt.comparison.surprisal import Alternative, Token, View
+from tinygpt.comparison.lens_result import Alternative, Lens, Token, View
 from tinygpt.evaluation.result import Evaluation
-from tinygpt.report import LensPicture, lens_fragment, lens_page
 from tinygpt.report.lens.cells import (
     DIFFERENCE_BOUNDS,
     SURPRISE_BOUNDS,
@@ -30,6 +27,8 @@ from tinygpt.report.lens.cells import (
     telling,
 )
 from tinygpt.report.lens.colours import DARK, LIGHT, TERMINAL
+from tinygpt.report.lens.html import lens_page
+from tinygpt.report.lens.terminal import LensPicture
 
 HOSTILE = "a\x1b[31m\u202e</pre></script><script>alert('x')</script>&\"[bold]"
 
@@ -307,8 +306,7 @@ def test_a_page_grows_by_little_for_each_token() -> None:
     assert n_bytes < 2000 * (3 * 45 + 2 * 60 + 6 * 6)  # spans, numbers, glyphs and difference
 
 
-@pytest.mark.parametrize("draw", [lens_page, lens_fragment])
-def test_hostile_text_stays_text(draw: Callable[[Lens], str], pair) -> None:
+def test_hostile_text_stays_text(pair) -> None:
     lens = lens_of(
         view(HOSTILE, HOSTILE, [(HOSTILE, 9.0)]),
         view("two", HOSTILE, [(c, 2.0) for c in HOSTILE]),
@@ -316,21 +314,12 @@ def test_hostile_text_stays_text(draw: Callable[[Lens], str], pair) -> None:
         name=HOSTILE,
         source=HOSTILE,
     )
-    page = draw(lens)
+    page = lens_page(lens)
     assert "<script>alert" not in page
     assert "\x1b" not in page
     assert "\u202e" not in page
-    assert set(Page(page).tags) == set(Page(draw(pair)).tags)
+    assert set(Page(page).tags) == set(Page(lens_page(pair)).tags)
     assert "</script><script>alert('x')" in "".join(Page(page).pieces)
-
-
-def test_a_notebook_gets_the_coloured_text_without_script(pair) -> None:
-    page = pair._repr_html_()
-    assert page == lens_fragment(pair)
-    assert not {"script", "style", "link", "id"} & set(Page(page).tags)
-    back, ink = LIGHT["l6"]
-    assert f'<span title="6.00 bits" style="background: {back}; color: {ink}">t</span>' in page
-    assert ">the</span>" in page
 
 
 # --- in a browser

@@ -1,6 +1,5 @@
 """`tinygpt compare`: models side by side, in the same units and on the same bytes."""
 
-from functools import partial
 from pathlib import Path
 
 import click
@@ -70,7 +69,7 @@ def command(
     from tinygpt.evaluation.eval_texts import text_file
     from tinygpt.inference.load import open_model
     from tinygpt.ladder.results import read_ladder
-    from tinygpt.report import comparison_markdown, comparison_page, comparison_renderable
+    from tinygpt.report import comparison_page, to_markdown, to_terminal
 
     console.refuse_unwritable(markdown, html)
     if ladder_folder is not None and html is None:
@@ -91,18 +90,16 @@ def command(
     for model in opened:
         for note in getattr(model, "notes", ()):
             console.say(f"note: {note}", quiet=quiet)
-    written = (
-        (markdown, comparison_markdown),
-        (html, partial(comparison_page, ladder=ladder)),
-    )
-    for path, draw in written:
-        if path is not None:
-            console.write_file(path, draw(comparison))
-            console.say(f"written: {path}", quiet=quiet)
+    if markdown is not None:
+        console.write_file(markdown, to_markdown(comparison))
+        console.say(f"written: {markdown}", quiet=quiet)
+    if html is not None:
+        console.write_file(html, comparison_page(comparison, ladder))
+        console.say(f"written: {html}", quiet=quiet)
     if as_json:
         console.json_document(comparison.to_dict())
     else:
-        console.show(comparison_renderable(comparison))
+        console.show(to_terminal(comparison))
     page = f"tinygpt compare {' '.join(map(console.word, models))} --html comparison.html"
     inspect = f"tinygpt inspect {console.word(models[0])}"
     console.next_commands(page if html is None else inspect, quiet=quiet)

@@ -135,13 +135,13 @@ def _compare(out: Path, engine_options: EngineOptions, quiet: bool) -> "Comparis
 
 
 def _show(comparison: "Comparison", out: Path, quiet: bool) -> None:
-    from tinygpt.report import comparison_markdown, comparison_page, comparison_renderable
+    from tinygpt.report import to_html, to_markdown, to_terminal
 
     page, text, data = (out / f"comparison.{kind}" for kind in ("html", "md", "json"))
-    console.write_file(page, comparison_page(comparison))
-    console.write_file(text, comparison_markdown(comparison))
+    console.write_file(page, to_html(comparison))
+    console.write_file(text, to_markdown(comparison))
     console.write_file(data, comparison.to_json())
-    console.show(comparison_renderable(comparison))
+    console.show(to_terminal(comparison))
     console.say(quiet=quiet)
     console.say(f"written: {text}, {data}", quiet=quiet)
     console.say(f"open in a browser: {page.absolute()}", quiet=quiet)

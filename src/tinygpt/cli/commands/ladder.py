@@ -92,8 +92,7 @@ def command(
     from tinygpt.ladder.changes import DEFAULT_RUNGS, read_rungs
     from tinygpt.ladder.climb import climb
     from tinygpt.ladder.cost import Allowance
-    from tinygpt.report import ladder_page
-    from tinygpt.report.ladder.markdown import ladder_markdown
+    from tinygpt.report import to_html, to_markdown, to_terminal
 
     console.refuse_unwritable(markdown, html)
     if minutes is None and train_bytes is None and flops is None and max_steps is None:
@@ -122,16 +121,14 @@ def command(
             stop=stop,
             progress=tell,
         )
-    for path, draw in ((markdown, ladder_markdown), (html, ladder_page)):
+    for path, draw in ((markdown, to_markdown), (html, to_html)):
         if path is not None:
             console.write_file(path, draw(ladder))
             console.say(f"written: {path}", quiet=quiet)
     if as_json:
         console.json_document(ladder.to_dict())
     else:
-        from tinygpt.report.ladder.terminal import ladder_renderable
-
-        console.show(ladder_renderable(ladder, console.width()))
+        console.show(to_terminal(ladder))
     if stop():
         console.say(f"interrupted and saved in {out}; the same command goes on")
         return stop.exit_code

@@ -68,7 +68,7 @@ def command(
     from tinygpt.comparison.lens import look
     from tinygpt.evaluation.eval_texts import text_file
     from tinygpt.inference.load import load_with
-    from tinygpt.report import LensPicture
+    from tinygpt.report import to_terminal, write_html
 
     console.refuse_unwritable(html)
     text = None if file is None else text_file(file, n_bytes)
@@ -94,12 +94,12 @@ def command(
             f"{error}; or pay for it by an escape code: --unknown escape"
         ) from None
     if html is not None:
-        lens.to_html(html)
+        write_html(lens, html)
         console.say(f"written: {html}", quiet=quiet)
     if as_json:
         console.json_document(lens.to_dict())
     else:
-        console.show(LensPicture(lens))
+        console.show(to_terminal(lens))
     names = " ".join(console.word(name) for name in models)
     page = "" if html is not None else f"tinygpt lens {names} --html lens.html"
     console.next_commands(page or f"tinygpt compare {names}", quiet=quiet)

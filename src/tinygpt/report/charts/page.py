@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,16 @@ from tinygpt.report.charts.palette import style_rules
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["embedded", "file_text", "inline_hash", "page_style", "policy", "template"]
+__all__ = ["Figure", "embedded", "file_text", "inline_hash", "page_style", "policy", "template"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture, its heading and what the reader should know of it."""
+
+    title: str
+    svg: str
+    caption: str
 
 
 @cache

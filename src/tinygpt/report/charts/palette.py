@@ -7,12 +7,9 @@ without colour.
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from tinygpt.comparison.result import ModelReport
 from tinygpt.escape import visible
-
-if TYPE_CHECKING:
-    from tinygpt.comparison.model_report import ModelReport
 
 __all__ = ["DARK", "LIGHT", "Mark", "marks", "style_rules"]
 
@@ -34,7 +31,7 @@ class Mark:
     name: str
 
 
-def marks(models: "Sequence[ModelReport]") -> list[Mark]:
+def marks(models: Sequence[ModelReport]) -> list[Mark]:
     """Return a mark per model; above six the colours begin again, the letters do not."""
     letters = [*string.ascii_uppercase, *map(str, range(27, len(models) + 1))]
     return [

@@ -1,30 +1,20 @@
 """Which pictures a page about a Comparison has; one that lacks its figures is left out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from tinygpt.comparison.model_report import ModelReport
-from tinygpt.comparison.result import Comparison
+from tinygpt.comparison.result import Comparison, ModelReport
 from tinygpt.escape import visible
 from tinygpt.evaluation.result import Evaluation
 from tinygpt.report.charts.bars import Bar, Group, bar_chart
 from tinygpt.report.charts.blocks import ModelShape, blocks_chart
 from tinygpt.report.charts.charts import Curve, Level, Point, line_chart, scatter
+from tinygpt.report.charts.page import Figure
 from tinygpt.report.charts.palette import Mark, marks
 from tinygpt.report.comparison.rows import components, sections
 
-__all__ = ["Figure", "learning", "quality", "size"]
+__all__ = ["learning", "quality", "size"]
 
 BITS = "bits per byte (lower is better)"
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A picture, its heading and what the reader should know of it."""
-
-    title: str
-    svg: str
-    caption: str
 
 
 def quality(comparison: Comparison) -> list[Figure]:

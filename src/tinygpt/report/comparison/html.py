@@ -5,13 +5,11 @@ browser (Content-Security-Policy). Every text is escaped by jinja2, control and 
 written out, and the numbers stand in the page as JSON.
 """
 
-import html
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
 from tinygpt.comparison.result import Comparison
-from tinygpt.config.html_repr import table_html
 from tinygpt.escape import printable, visible
 from tinygpt.ladder.results import Ladder
 from tinygpt.report.charts.page import embedded, page_style, policy, template
@@ -22,7 +20,7 @@ from tinygpt.report.comparison.notes import footnotes
 from tinygpt.report.comparison.rows import sections, title
 from tinygpt.report.ladder.html import ladder_section
 
-__all__ = ["comparison_fragment", "comparison_page"]
+__all__ = ["comparison_page"]
 
 _differs = attrgetter("differs")
 
@@ -90,15 +88,3 @@ def _samples(comparison: Comparison) -> list[dict[str, Any]]:
                 }
             )
     return rounds
-
-
-def comparison_fragment(comparison: Comparison) -> str:
-    """Return one table per section, the first with the models' names, and the notes below."""
-    names = ("", *(model.name for model in comparison.models))
-    tables = [
-        table_html(section.title, [(row.label, *row.values) for row in section.rows], head=names)
-        for section in sections(comparison)
-    ]
-    notes = [f"<li>{html.escape(note)}</li>" for note in footnotes(comparison)]
-    heading = f"<p><b>{html.escape(title(comparison))}</b></p>"
-    return "\n".join([heading, *tables, "<ul>", *notes, "</ul>"])

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from tinygpt.comparison.model_report import ModelReport
-from tinygpt.comparison.result import Comparison, ScoredText
+from tinygpt.comparison.result import Comparison, ModelReport, ScoredText
 from tinygpt.escape import visible
 from tinygpt.evaluation.boundary import REACH_BYTES
 from tinygpt.evaluation.result import Evaluation

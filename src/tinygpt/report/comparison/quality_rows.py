@@ -1,11 +1,10 @@
 """The rows of the comparison table that say how well the models predict, and beside what."""
 
-from tinygpt.comparison.model_report import ModelReport, Quality
-from tinygpt.comparison.result import Comparison, ScoredText
+from tinygpt.comparison.result import Comparison, ModelReport, Quality, ScoredText
 from tinygpt.comparison.verdict import rank
 from tinygpt.escape import visible
 from tinygpt.evaluation.baselines import Yardstick
-from tinygpt.profiling.precision_cost import PrecisionCost
+from tinygpt.profiling.result import PrecisionCost
 from tinygpt.report.comparison.table import Row, Section
 
 __all__ = ["quality_sections"]

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from tinygpt.comparison.model_report import ModelReport
-from tinygpt.comparison.result import Comparison
+from tinygpt.comparison.result import Comparison, ModelReport
 from tinygpt.escape import visible
-from tinygpt.profiling.speed import Speed, Spread
+from tinygpt.profiling.result import Speed, Spread
 from tinygpt.report.comparison.quality_rows import quality_sections
 from tinygpt.report.comparison.table import COMPONENTS, Row, Section, rows_of
 

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the page reads COMPONENTS and must not wait for torch
-    from tinygpt.comparison.model_report import ModelReport
+from tinygpt.comparison.result import ModelReport
 
 __all__ = ["COMPONENTS", "Row", "Section", "rows_of"]
 
@@ -37,7 +35,7 @@ class Section:
 
 
 def rows_of(
-    models: "Sequence[ModelReport]", wanted: "dict[str, Callable[[ModelReport], str]]"
+    models: Sequence[ModelReport], wanted: dict[str, Callable[[ModelReport], str]]
 ) -> tuple[Row, ...]:
     """Return a row per label, its values computed for each model."""
     return tuple(Row(label, tuple(value(m) for m in models)) for label, value in wanted.items())

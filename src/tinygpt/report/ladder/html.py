@@ -9,8 +9,7 @@ from typing import Any
 
 from tinygpt.ladder.results import Ladder, RungResult
 from tinygpt.report.charts.bars import Bar, Group, bar_chart
-from tinygpt.report.charts.page import embedded, page_style, policy, template
-from tinygpt.report.comparison.figures import Figure
+from tinygpt.report.charts.page import Figure, embedded, page_style, policy, template
 from tinygpt.report.ladder.rows import COLUMNS, cells, ladder_notes, ladder_title
 from tinygpt.report.ladder.staircase import rung_mark, staircase
 from tinygpt.report.ladder.stairs import ladder_verdict, stairs

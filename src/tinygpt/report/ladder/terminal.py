@@ -1,6 +1,6 @@
 """A Ladder for the terminal: the staircase, the table of costs, the notes."""
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -9,26 +9,34 @@ from tinygpt.ladder.results import Ladder
 from tinygpt.report.ladder.rows import COLUMNS, cells, ladder_notes, ladder_title
 from tinygpt.report.ladder.stairs import Stair, stairs
 
-__all__ = ["ladder_bar", "ladder_renderable"]
+__all__ = ["LadderPicture", "ladder_bar"]
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _MOST_BAR = 60  # columns
 
 
-def ladder_renderable(ladder: Ladder, width: int) -> RenderableType:
-    """Return everything, for a rich console of so many columns."""
-    parts: list[RenderableType] = [Text(ladder_title(ladder), style="bold"), Text()]
-    steps = stairs(ladder)
-    indent = max((len(step.label) for step in steps), default=0) + 2
-    values = max((len(step.value) for step in steps), default=0) + 1
-    most = max((step.bits for step in steps if step.bits is not None), default=0.0)
-    for step in steps:
-        parts += _step(step, indent, values, most, min(_MOST_BAR, width - indent - values - 1))
-    if not steps:
-        return Group(*parts, Text("no rung is done yet"))
-    parts += [Text(), _table(ladder), Text()]
-    parts += [Text(f"- {note}", style="dim") for note in ladder_notes(ladder)]
-    return Group(*parts)
+class LadderPicture:
+    """What a rich console shows of a Ladder."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        self._ladder = ladder
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the staircase, as wide as the console, the table of costs, the notes."""
+        yield Text(ladder_title(self._ladder), style="bold")
+        yield Text()
+        steps = stairs(self._ladder)
+        if not steps:
+            yield Text("no rung is done yet")
+            return
+        indent = max(len(step.label) for step in steps) + 2
+        values = max(len(step.value) for step in steps) + 1
+        most = max((step.bits for step in steps if step.bits is not None), default=0.0)
+        width = min(_MOST_BAR, options.max_width - indent - values - 1)
+        for step in steps:
+            yield from _step(step, indent, values, most, width)
+        yield from (Text(), _table(self._ladder), Text())
+        yield from (Text(f"- {note}", style="dim") for note in ladder_notes(self._ladder))
 
 
 def ladder_bar(bits: float, most: float, width: int) -> str:

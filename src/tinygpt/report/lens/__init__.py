@@ -1,4 +1,4 @@
-"""A Lens drawn: a text coloured by its cost, in the terminal, as an HTML page, in a notebook.
+"""A Lens drawn: a text coloured by its cost, in the terminal or as an HTML page.
 
 In: a `Lens`. Out: text. Open cells.py first, then html.py.
 """

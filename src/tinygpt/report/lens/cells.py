@@ -5,8 +5,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tinygpt.comparison.lens import Lens, Stretch
-from tinygpt.comparison.surprisal import View
+from tinygpt.comparison.lens_result import Lens, Stretch, View
 from tinygpt.escape import printable
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A Lens as one self-contained HTML file, and as a piece of HTML for notebooks.
+"""A Lens as one self-contained HTML file.
 
 The page asks nothing of the network and says so to the browser (Content-Security-Policy); its one
 script, named there by its hash, adds what hovering and the arrow keys show. Without it the coloured
@@ -8,8 +8,7 @@ text stands. jinja2 escapes every text; the numbers are embedded as JSON.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinygpt.comparison.lens import Lens, Stretch
-from tinygpt.comparison.surprisal import Token
+from tinygpt.comparison.lens_result import Lens, Stretch, Token
 from tinygpt.escape import visible
 from tinygpt.report.charts.page import file_text, policy, template
 from tinygpt.report.lens.cells import (
@@ -25,9 +24,9 @@ from tinygpt.report.lens.cells import (
     surprise_cells,
     telling,
 )
-from tinygpt.report.lens.colours import LIGHT, style_rules
+from tinygpt.report.lens.colours import style_rules
 
-__all__ = ["lens_fragment", "lens_numbers", "lens_page"]
+__all__ = ["lens_numbers", "lens_page"]
 
 
 def lens_page(lens: Lens) -> str:
@@ -45,28 +44,20 @@ def lens_page(lens: Lens) -> str:
     )
 
 
-def lens_fragment(lens: Lens) -> str:
-    """Return totals and coloured text without script or style sheet, for `_repr_html_`."""
-    return template("lens/fragment.html").render(**_content(lens))
-
-
 def _content(lens: Lens) -> dict[str, Any]:
-    """Return what both templates draw."""
+    """Return what the template draws."""
     places = telling(lens)
     panels: list[dict[str, Any]] = [
         {
             "id": letter.lower(),
             "letter": letter,
             "title": visible(view.name),
-            "cells": [
-                _cell(cell, "l", f"{cell.stretch.bits[0]:.2f} bits")
-                for cell in surprise_cells(lens, view)
-            ],
+            "cells": [_cell(cell, "l") for cell in surprise_cells(lens, view)],
         }
         for letter, view in zip(LETTERS, lens.views, strict=False)
     ]
     if len(lens.views) > 1:
-        cells = [_cell(cell, "d", _told_of_two(cell)) for cell in difference_cells(lens)]
+        cells = [_cell(cell, "d") for cell in difference_cells(lens)]
         panels.append({"id": "d", "letter": "±", "title": "the difference", "cells": cells})
     linked = {str(stretch.begin) for stretch in places}
     for panel in panels:  # only the last one is linked to
@@ -82,23 +73,15 @@ def _content(lens: Lens) -> dict[str, Any]:
         "difference": bounds_text(DIFFERENCE_BOUNDS),
         "telling": _telling(lens, places),
         "notes": notes(lens),
-        "colours": dict.fromkeys(("l0", "d0", "d-0"), "")
-        | {level: f"background: {back}; color: {text}" for level, (back, text) in LIGHT.items()},
     }
 
 
-def _cell(cell: Cell, kind: str, told: str) -> dict[str, str]:
+def _cell(cell: Cell, kind: str) -> dict[str, str]:
     return {
         "begin": str(cell.stretch.begin),
         "level": f"{kind}{cell.level}",
         "shown": "".join("⏎\n" if c == "\n" else glyph(c) for c in cell.stretch.text),
-        "told": told,
     }
-
-
-def _told_of_two(cell: Cell) -> str:
-    first, second = cell.stretch.bits
-    return f"B - A: {second - first:+.2f} bits"
 
 
 def _telling(lens: Lens, places: Iterable[Stretch]) -> list[dict[str, Any]]:

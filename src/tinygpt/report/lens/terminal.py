@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from tinygpt.comparison.lens import Lens, Stretch
+from tinygpt.comparison.lens_result import Lens, Stretch
 from tinygpt.escape import visible
 from tinygpt.report.lens.cells import (
     DIFFERENCE_BOUNDS,

@@ -9,19 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import Response
 
+from tinygpt.comparison.result import Comparison
 from tinygpt.errors import TinyGPTError
 from tinygpt.inference.language_model import LanguageModel
+from tinygpt.report import to_html, to_markdown
 from tinygpt.report.charts.page import inline_hash, page_style, policy
 from tinygpt.serve.errors import Refusal, log_failure
 from tinygpt.serve.playground.models import without_folders
 from tinygpt.serve.playground.workers import Cancelled, begin, end_if
-
-if TYPE_CHECKING:  # torch, which it knows, is the slowest part of a server's start
-    from tinygpt.comparison.result import Comparison
 
 __all__ = ["Report", "Reports", "as_file", "with_report"]
 
@@ -126,15 +125,13 @@ def as_file(report: Report, kind: str) -> Response:
     comparison = report.comparison
     if comparison is None:
         raise Refusal(409, "the report is not done", code="report_not_done")
-    from tinygpt.report import comparison_markdown, comparison_page
-
     if kind == "html":  # looked at in a frame, where it may run and open nothing
         allowed = f"{policy(page_style())}; frame-ancestors 'self'; sandbox"
         headers = {"Content-Security-Policy": allowed}
-        return Response(comparison_page(comparison), media_type="text/html", headers=headers)
+        return Response(to_html(comparison), media_type="text/html", headers=headers)
     headers = {"Content-Disposition": f'attachment; filename="comparison.{kind}"'}
     if kind == "md":
-        text = comparison_markdown(comparison)
+        text = to_markdown(comparison)
         return Response(text, media_type="text/markdown", headers=headers)
     return Response(comparison.to_json(), media_type="application/json", headers=headers)
 
@@ -147,7 +144,7 @@ def with_report(page_policy: str) -> str:
     return page_policy.replace("style-src", f"style-src '{inline_hash(page_style())}'")
 
 
-def _without_folders(found: "Comparison") -> "Comparison":
+def _without_folders(found: Comparison) -> Comparison:
     """Return a comparison that names no folder of this machine."""
     texts = (dataclasses.replace(t, source=without_folders(t.source)) for t in found.texts)
     models = (dataclasses.replace(model, path=None) for model in found.models)

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from tinygpt.comparison.lens import Lens, look
-from tinygpt.comparison.surprisal import View
+from tinygpt.comparison.lens import look
+from tinygpt.comparison.lens_result import Lens, View
 from tinygpt.inference.language_model import LanguageModel
 from tinygpt.report.lens.cells import (
     DIFFERENCE_BOUNDS,
