@@ -1,4 +1,4 @@
-"""How far some work is: one type for everything that takes long."""
+"""Progress of long work: `Tell` is told shares, and a part of the work scales its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Tell = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Passes progress on; a `part` of the work tells its own 0 to 1 as a share of the whole."""
+    """Reports progress; a `part` maps its own 0 to 1 to a range of the whole."""
 
     tell: Tell | None = None
     """Who is told; None for nobody."""
@@ -26,9 +26,9 @@ class Progress:
             self.tell(what, self.begin + self.width * share)
 
     def part(self, begin: float, width: float) -> "Progress":
-        """Return the progress of a part, which begins at a share of this one and is so wide."""
+        """Return the Progress of a part that begins at share `begin` and covers `width`."""
         return Progress(self.tell, self.begin + self.width * begin, self.width * width)
 
     def named(self, what: str) -> Callable[[float], None]:
-        """Return what tells shares of one piece of work by its name."""
+        """Return a callback that reports shares under a fixed name."""
         return lambda share: self(what, share)

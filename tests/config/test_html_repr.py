@@ -108,7 +108,7 @@ def small_tables(text: str, missing: str) -> list[tuple[Any, list[str]]]:
                 *(text, missing, "818,048", missing),
             ],
         ),
-        (lens, [text, "1.5000", "2,503.0", "2"]),
+        (lens, [text, "1.5000", "2,503.0", "2", "0"]),
         (ladder, [text, "2.5000", "818,048", text, missing, "818,048"]),
     ]
 
@@ -119,7 +119,7 @@ def test_a_result_is_a_small_table_with_a_row_for_each_model_or_rung() -> None:
         assert cells[-len(shown) :] == shown
         head = cells[: -len(shown)]
         assert any("bits per byte" in text for text in head)
-        assert len(head) == 1 + {"Comparison": 4, "Lens": 4, "Ladder": 3}[type(result).__name__]
+        assert len(head) == 1 + {"Comparison": 4, "Lens": 5, "Ladder": 3}[type(result).__name__]
 
 
 def test_hostile_names_and_reasons_stay_text_in_a_results_table() -> None:

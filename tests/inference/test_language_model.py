@@ -226,9 +226,7 @@ def test_evaluate_takes_what_the_function_takes(model_folder) -> None:
     ours = inspect.signature(lm.evaluate).parameters
     theirs = inspect.signature(evaluate).parameters
     assert {k: v.default for k, v in ours.items()} == {
-        k: v.default
-        for k, v in theirs.items()
-        if k not in ("model", "tokenizer", "watch", "side_by_side")
+        k: v.default for k, v in theirs.items() if k not in ("model", "tokenizer")
     }
     result = lm.evaluate("abba\nab", prefix="ab", context=8, stride=2)
     assert (result.context, result.stride) == (8, 2)

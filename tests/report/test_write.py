@@ -30,6 +30,8 @@ def test_write_html_writes_the_page_of_each_kind(result, page, tmp_path: Path) -
     assert (tmp_path / "again.html").read_text("utf-8") == page(result)
     with pytest.raises(MachineError, match="nowhere"):
         tinygpt.write_html(result, tmp_path / "nowhere" / "page.html")
+    with pytest.raises(ConfigError, match="names no file"):
+        tinygpt.write_html(result, ".")
 
 
 @pytest.mark.parametrize("result", [COMPARISON, LENS])

@@ -1,4 +1,4 @@
-"""One model measured for a comparison: what is not measured in turn with the others, put together.
+"""Build one ModelReport: everything except speed and scores, which compare() measures jointly.
 
 How its tokenizer cuts the first text, what of the texts and of its samples stands in its training
 text, what context is worth to it, and a verdict in words.
@@ -57,7 +57,7 @@ def report_on(
     training: TrainingText | str | None,
     say: Progress,
 ) -> ModelReport:
-    """Measure one model where it has not been measured with the others, and put all together.
+    """Build the ModelReport of one model.
 
     Args:
         model: opened by `open_model`.

@@ -1,4 +1,4 @@
-"""What the lens gives: the bits of every token of a text. Plain data; report/ draws it. No torch.
+"""Result of the lens: the bits of every token of a text. Plain data; report/ draws it. No torch.
 
 A token's bits belong to all the bytes that it spans. Where a figure per character is wanted they
 are spread evenly over those bytes, and two models are subtracted over the shortest stretches at
@@ -155,13 +155,14 @@ class Lens:
 
     def _repr_html_(self) -> str:
         """Return a small table for a notebook, one row per model."""
-        head = ("model", "bits per byte", "bits", "tokens")
+        head = ("model", "bits per byte", "bits", "tokens", "unknown characters")
         rows = [
             (
                 one.name,
                 f"{one.evaluation.bits_per_byte:.4f}",
                 f"{one.bits:,.1f}",
                 f"{one.evaluation.n_tokens:,}",
+                f"{one.evaluation.n_unknown:,}",
             )
             for one in self.views
         ]

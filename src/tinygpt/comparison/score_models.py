@@ -148,7 +148,7 @@ def _differences(
 def scored_text(
     text: Text, common_border: bool, scoring: Scoring, yardsticks: tuple[Yardstick, ...]
 ) -> ScoredText:
-    """Put together what is known of a text."""
+    """Build the ScoredText of a text from its scoring and yardsticks."""
     return ScoredText(
         name=text.name,
         source=text.described,

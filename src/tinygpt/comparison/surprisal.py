@@ -1,4 +1,4 @@
-"""What each token of a text costs one model, and which tokens it held for likelier there.
+"""NLL of each token of a text under one model, its rank, and the likeliest tokens there.
 
 The figures are those that `evaluate` adds up: nothing is computed twice, and nothing is averaged.
 """
@@ -53,7 +53,7 @@ def view(
 def _tokens(names: Sequence[bytes], scores: TextScores) -> Iterator[Token]:
     """Yield the tokens of a text with what they cost; unknown characters are tokens too."""
     begin, found, ids = 0, scores.tokens, scores.targets.ids.tolist()
-    which = dict(zip(scores.known.tolist(), range(len(ids)), strict=True))
+    which = dict(zip(scores.places.tolist(), range(len(ids)), strict=True))
     for i, nats in enumerate(scores.nats.tolist()):
         k = which.get(i)  # among the ids; None where the model lacks the character
         spelled = scores.text[i].encode() if k is None else names[ids[k]]

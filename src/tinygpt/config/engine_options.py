@@ -11,7 +11,7 @@ __all__ = ["DEFAULT_OPTIONS", "EngineOptions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How a model is opened and run. Devices and dtypes are checked once torch is asked."""
+    """How a model is opened and run; device and dtype are checked when it is opened."""
 
     engine: str = "auto"
     """What computes: native (compiled, CPU), torch, or auto: native where the CPU computes in

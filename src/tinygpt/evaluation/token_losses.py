@@ -64,7 +64,7 @@ class TextScores:
     """Tokens by which the window moved on."""
     engine: str
     """What gave the logits, and in which precision."""
-    known: Counts
+    places: Counts
     """(len(targets.ids),) index of each id among the text's n tokens."""
     nats: Nats
     """(n,) the escape code included; they sum to the evaluation's total_nats."""
@@ -230,7 +230,7 @@ def _in_text(
         context=context,
         stride=stride,
         engine=engine,
-        known=known,
+        places=known,
         nats=nats,
         n_bytes=n_bytes,
         context_bytes=context_bytes,

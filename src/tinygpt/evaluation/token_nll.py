@@ -30,7 +30,6 @@ __all__ = [
     "TokenScores",
     "engine_of",
     "score_tokens",
-    "sliding_windows",
     "target_nats",
 ]
 
@@ -57,7 +56,7 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TokenScores:
-    """What each of n ids costs a model, as arrays in the order of the ids."""
+    """NLL, context and rank of each of n ids, as arrays in the order of the ids."""
 
     nats: Nats
     """(n,) negative log-likelihood of each; ln V where nothing stands before it."""
@@ -110,8 +109,10 @@ def score_tokens(
     """
     sequence = np.concatenate([prefix_ids, ids]).astype(np.int64)
     first, at = max(1, len(prefix_ids)), len(prefix_ids)
-    found = tuple(_nothing_seen(len(ids), model.config.vocab_size, n_best) for _ in strides)
+    found = tuple(_unscored(len(ids), model.config.vocab_size, n_best) for _ in strides)
     windows = _windows(len(sequence), first, context, strides)
+    if isinstance(model, Scorer):
+        batch_size = 1  # a session reads window by window
     batch_size = max(1, min(batch_size, MAX_TOKENS // context))
     trained = model if isinstance(model, GPT) and model.training else None
     if trained is not None:
@@ -143,7 +144,7 @@ def score_tokens(
     return found
 
 
-def sliding_windows(n: int, first: int, context: int, stride: int) -> list[tuple[int, int, int]]:
+def _sliding_windows(n: int, first: int, context: int, stride: int) -> list[tuple[int, int, int]]:
     """Return the sliding windows over n ids, of which those from `first` on are targets.
 
     Returns:
@@ -170,18 +171,18 @@ def _windows(
 ) -> list[tuple[int, int, tuple[int, ...]]]:
     """Return every window of the plans once: begin, end, and its first target in each plan.
 
-    That is end + 1 in a plan that does not have the window.
+    A plan without the window gets end + 1, so it scores no target there.
     """
     plans = [
-        {(begin, end): start for begin, end, start in sliding_windows(n, first, context, stride)}
+        {(begin, end): start for begin, end, start in _sliding_windows(n, first, context, stride)}
         for stride in strides
     ]
     every = sorted(set().union(*plans))
     return [(b, e, tuple(plan.get((b, e), e + 1) for plan in plans)) for b, e in every]
 
 
-def _nothing_seen(n: int, vocab_size: int, n_best: int) -> TokenScores:
-    """Return the scores of ids that nothing stands before, for `_fill` to write over."""
+def _unscored(n: int, vocab_size: int, n_best: int) -> TokenScores:
+    """Return the scores of ids without context, ln V each; `_fill` overwrites them."""
     return TokenScores(
         nats=np.full(n, math.log(vocab_size)),
         context=np.zeros(n, np.int64),

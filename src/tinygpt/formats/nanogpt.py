@@ -48,7 +48,7 @@ class Imported:
     """"nanoGPT" or "minGPT"."""
     config: ModelConfig
     state: _Arrays
-    """Our names -> arrays in nn.Linear orientation, as `hf.from_hf` gives them."""
+    """Our names -> arrays in nn.Linear orientation, as `hf_weights.from_hf` gives them."""
     tokenizer: Tokenizer
     notes: tuple[str, ...]
     """One-line remarks on what was taken for what."""

@@ -194,7 +194,7 @@ class LanguageModel:
         batch_size: int = 16,
         progress: Callable[[float], None] | None = None,
     ) -> "Evaluation":
-        """Score a text; arguments, result and errors as `evaluate.evaluate`."""
+        """Score a text; arguments, result and errors as `bits_per_byte.evaluate`."""
         from tinygpt.evaluation.bits_per_byte import evaluate
 
         return evaluate(

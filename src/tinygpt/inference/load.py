@@ -67,7 +67,7 @@ def load(
         device=device,
         dtype=dtype,
         threads=threads,
-        allow_pickle=allow_pickle,
+        allow_pickle=bool(allow_pickle),
     )
     return load_with(name_or_path, options, revision=revision)
 

@@ -16,7 +16,7 @@ def build(config: ModelConfig, state: Mapping[str, np.ndarray[Any, Any]]) -> GPT
     """Make a GPT whose parameters are the given arrays (views stay views; fp16 becomes fp32).
 
     Args:
-        state: `hf.from_hf`'s result.
+        state: `hf_weights.from_hf`'s result.
     """
     with torch.device("meta"):
         model = GPT(config)

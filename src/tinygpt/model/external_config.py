@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalAccount:
-    """What `account.Account` says of a GPT-2, as far as it can be counted. Memory is float32."""
+    """What `costs.Account` says of a GPT-2, as far as it can be counted. Memory is float32."""
 
     counted: ClassVar[bool] = True
     """Whether the figures were counted on the model's module."""
@@ -38,7 +38,7 @@ class ExternalAccount:
     n_params_non_embedding: int
     """Of these, all but token embedding, positions and output matrix."""
     n_params_by_component: dict[str, int]
-    """The same by the module that holds them, under `account.parameters`' names; `other` is what
+    """The same by the module that holds them, under `costs.parameters`' names; `other` is what
     none of these names fits."""
     weights_bytes: int
     """Size of the weights."""

@@ -4,7 +4,7 @@ Names are HF's already; what differs is the prefix, the orientation of four matr
 GPT-2's Conv1D, stored as (in, out), where nn.Linear has (out, in)), mask buffers that old files
 carry, the tied output matrix, which a file holds once, and the spelling of GPT-2's first files.
 Pure functions on anything with `.shape`, `.dtype` and `.T` (numpy arrays, torch tensors); nothing
-is copied. Arrays, which come from files, are looked through for numbers that are none.
+is copied. Arrays read from files are checked for NaN and infinity.
 """
 
 import re

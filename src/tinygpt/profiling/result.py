@@ -1,4 +1,4 @@
-"""What profiling gives: spreads of timings, speeds, costs of precisions. No torch."""
+"""Results of profiling: spreads of timings, speeds, costs of precisions. No torch."""
 
 import statistics
 from collections.abc import Sequence

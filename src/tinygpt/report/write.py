@@ -38,9 +38,11 @@ def write_html(result: Comparison | Lens | Ladder, path: Path | str) -> None:
     """Write a result as one self-contained HTML page.
 
     Raises:
-        ConfigError: it is not a Comparison, a Lens or a Ladder.
+        ConfigError: it is not a Comparison, a Lens or a Ladder, or `path` names no file.
         MachineError: the disk refused.
     """
+    if not Path(path).name:
+        raise ConfigError(f"{str(path)!r} names no file; give one, such as report.html")
     write_file(Path(path), to_html(result).encode())
 
 
@@ -60,7 +62,7 @@ def to_terminal(result: Comparison | Lens | Ladder) -> RenderableType:
 
 
 def _draw(result: object, how: str, forms: _Forms[_Drawn]) -> _Drawn:
-    draw = forms.get(type(result))
+    draw = next((draw for kind, draw in forms.items() if isinstance(result, kind)), None)
     if draw is None:
         kinds = " or a ".join(kind.__name__ for kind in forms)
         raise ConfigError(f"{type(result).__name__} can't be drawn {how}: give a {kinds}")

@@ -40,9 +40,9 @@ def blocks(module: nn.Module, config: Any) -> str:
 def count(module: nn.Module, n_positions: int) -> ExternalAccount:
     """Count parameters, and on shapes alone the FLOPs and what is kept of a full context.
 
-    FLOPs are those of matrix products, as account.forward_flops has them, seen by torch's
-    FlopCounterMode. A module that it does not see through (grouped products of experts, scans) has
-    fewer than two for each weight of a matrix; its FLOPs count as unknown.
+    FLOPs are those of matrix products, as `forward_flops` of model/costs.py has them, seen by
+    torch's FlopCounterMode. A module that it does not see through (grouped products of experts,
+    scans) has fewer than two for each weight of a matrix; its FLOPs count as unknown.
 
     Args:
         module: on the device `meta`: shapes without values.

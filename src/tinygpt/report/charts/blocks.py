@@ -16,6 +16,8 @@ __all__ = ["ModelShape", "blocks_chart"]
 
 HEIGHT, TALLEST = 225.0 / 370.0, 360.0
 """Of the tallest model: the share of the picture's width, and the most."""
+THIN = 0.75
+"""Least side of a rectangle; a thinner one would not be seen."""
 GAP, APART, FOOT, LABEL = 2.0, 10.0, 78.0, 98.0
 """Between columns, between models; below a row, and the least width: what its words need."""
 
@@ -29,7 +31,7 @@ class ModelShape:
     width: int
     """Of a column, in weights: n_embd."""
     components: dict[str, int]
-    """Parameters by component, as account.parameters names them."""
+    """Parameters by component, as `parameters` of model/costs.py names them."""
 
     @property
     def heights(self) -> tuple[float, float]:
@@ -106,5 +108,11 @@ def _model(shape: ModelShape, x: float, floor: float, unit: float, gap: float) -
 
 
 def _box(x: float, y: float, width: float, height: float, mark: Mark, what: str) -> str:
-    box = {"x": x, "y": y, "width": width, "height": height, "class": f"{what} {mark.css}"}
+    box = {
+        "x": x,
+        "y": y,
+        "width": max(width, THIN),
+        "height": max(height, THIN),
+        "class": f"{what} {mark.css}",
+    }
     return element("rect", box, element("title", {}, what))

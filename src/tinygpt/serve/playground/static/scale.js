@@ -9,15 +9,17 @@ import { count, plural, short, size } from "./text.js";
 const WIDEST = 1536;
 const answers = new Map(); // path -> answer; the slider goes back and forth
 const wanted = {}; // side -> n_embd
-let shapes = [], svg = null, drawn = "", asked = null;
+let shapes = [], svg = null, drawn = "", asked = null, width = 0;
 
 // The models of these sides at the widths wanted, and their picture; an earlier question is given up.
 async function ask(who) {
   asked?.abort();
   asked = new AbortController();
-  const room = Math.max(300, find("scale").clientWidth - 34); // without the figure's padding
+  const room = Math.min(4000, Math.max(300, 20 * Math.floor((find("scale").clientWidth - 34) / 20))); // without the figure's padding
+  if (room !== width) answers.clear();
+  width = room;
   const models = who.flatMap((side) => [["models", model(side).name], ["n_embd", wanted[side]]]);
-  const path = `page/scale?${new URLSearchParams([...models, ["width", room]])}`;
+  const path = `page/scale?${new URLSearchParams([...models, ["width", width]])}`;
   if (!answers.has(path)) answers.set(path, await get(path, asked.signal));
   svg = answers.get(path).picture;
   shapes = answers.get(path).models.map((one, i) => ({ ...one, side: who[i], own: model(who[i]).n_embd }));
@@ -111,7 +113,7 @@ function table() {
 }
 
 export function mount() {
-  new ResizeObserver(calm(() => { if (state.tab === "scale") again().catch(() => {}); }, 100)).observe(find("panel-scale"));
+  new ResizeObserver(calm(() => { if (state.tab === "scale") again().catch((error) => { if (error.name !== "AbortError") failed(find("scale"), error, show); }); }, 100)).observe(find("panel-scale"));
 }
 
 export const forget = () => { drawn = ""; if (state.tab === "scale") show(); };
