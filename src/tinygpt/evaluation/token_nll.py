@@ -253,5 +253,8 @@ def _session_logits(session: DecodeSession, inputs: list[int], n_scored: int) ->
     at = len(inputs) - n_scored
     if at:
         session.prefill(0, inputs[:at])
-    for begin in range(at, len(inputs), PIECE):
-        yield torch.from_numpy(session.verify(0, inputs[begin : begin + PIECE]))
+    reads_anew = getattr(session, "reads_anew", lambda slot: False)  # else each piece costs all
+    while at < len(inputs):
+        end = len(inputs) if reads_anew(0) else at + PIECE
+        yield from torch.split(torch.from_numpy(session.verify(0, inputs[at:end])), PIECE)
+        at = end

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from tinygpt.errors import ConfigError, ContextError
+from tinygpt.evaluation.token_nll import Scorer, score_tokens
 from tinygpt.inference.load import load
 from tinygpt.inference.transformers_backend.session import TransformersSession
 
@@ -66,17 +68,31 @@ def test_the_context_is_what_the_start_leaves(lm) -> None:
         session.step([0], [5])
 
 
+class Forgetful(torch.nn.Module):
+    """A family that keeps no keys and values; each id counts whatever stood before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.eye(16))
+        self.n_read = 0
+
+    def forward(self, idx, past_key_values, use_cache):
+        assert past_key_values is None
+        self.n_read += idx.numel()
+        return type("Out", (), {"logits": self.weight[idx].cumsum(1)})()
+
+
+def test_a_long_window_is_not_read_anew_for_each_piece_of_its_logits() -> None:
+    module, ids = Forgetful(), np.random.default_rng(0).integers(0, 16, 1201)
+    scorer = Scorer(TransformersSession(module, 1200), SimpleNamespace(vocab_size=16), "fake")
+    (found,) = score_tokens(scorer, ids[:1], ids[1:], 1200, [1200], n_best=1)
+    assert module.n_read <= 2 * 1200  # the first piece shows that nothing is kept
+    logits = module(torch.from_numpy(ids[None, :-1]), None, True).logits[0].double()
+    expected = -torch.log_softmax(logits, -1)[torch.arange(1200), torch.from_numpy(ids[1:])]
+    np.testing.assert_allclose(found.nats, expected.detach().numpy(), atol=1e-4)
+
+
 def test_a_family_that_keeps_nothing_is_read_anew() -> None:
-    class Forgetful(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.eye(16))
-
-        def forward(self, idx, past_key_values, use_cache):
-            assert past_key_values is None
-            rows = self.weight[idx].cumsum(1)  # each id counts whatever stood before
-            return type("Out", (), {"logits": rows})()
-
     session = TransformersSession(Forgetful(), 8, start_id=3)
     session.prefill(0, [1, 2])
     session.step([0], [2])

@@ -124,6 +124,10 @@ class TransformersSession:
         """Empty a slot."""
         self.truncate(slot, 0)
 
+    def reads_anew(self, slot: int) -> bool:
+        """Whether the next call reads the whole sequence again, as where a family keeps nothing."""
+        return bool(self._ids[slot]) and self._past[slot] is None
+
     @torch.inference_mode()
     def _append(self, slot: int, ids: Sequence[int], n_last: int) -> Tensor:
         """Return the logits after the last ids, (n_last, V) float32."""
