@@ -83,6 +83,7 @@ LEFT_OUT = {"README.md", "environment.json", "run.lock"}
 """Files that name the version, the machine or the process."""
 CLOCK = {"elapsed_s", "began_s", "created", "speed", "load_s", "pace"}
 """Keys of JSON whose values a clock decides."""
+_NUMBER = re.compile(r"-?\d+(?:[,.]\d+)*(?:e-?\d+)?(?: [kMG]\b)?")
 
 
 def main(commit: str) -> int:
@@ -152,7 +153,7 @@ def comparable(path: Path) -> Any:
         case ".jsonl":
             return [without_clock(json.loads(line)) for line in data.splitlines()]
         case ".html" | ".md":
-            return re.sub(r"-?\d[\d,.]*(e-?\d+)?( [kMG]\b)?", "#", data.decode()).splitlines()
+            return _NUMBER.sub("#", data.decode()).splitlines()
         case _:
             return data
 
