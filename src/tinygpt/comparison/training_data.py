@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tinygpt.comparison.result import Contamination
 from tinygpt.config.model_config import PRESETS
 from tinygpt.data.batches import training_characters
 from tinygpt.errors import TinyGPTError
@@ -18,6 +17,9 @@ from tinygpt.evaluation.eval_texts import Text, run_corpus
 from tinygpt.evaluation.overlap import Overlap, find_overlap
 from tinygpt.formats.model_folder import read_training
 from tinygpt.inference.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from tinygpt.comparison.result import Contamination
 
 __all__ = [
     "SEARCHED_CHARACTERS",
@@ -117,8 +119,10 @@ def yardsticks(
     )
 
 
-def contamination(text: Text, training: TrainingText) -> Contamination:
+def contamination(text: Text, training: TrainingText) -> "Contamination":
     """Search a scored text in a training text."""
+    from tinygpt.comparison.result import Contamination  # a server's start does not wait for it
+
     found = _overlap(text.text, training.text)
     return Contamination(
         n_training_characters=training.n_characters,

@@ -16,7 +16,6 @@ from fastapi import Response
 from tinygpt.comparison.result import Comparison
 from tinygpt.errors import TinyGPTError
 from tinygpt.inference.language_model import LanguageModel
-from tinygpt.report import to_html, to_markdown
 from tinygpt.report.charts.page import inline_hash, page_style, policy
 from tinygpt.serve.errors import Refusal, log_failure
 from tinygpt.serve.playground.models import without_folders
@@ -122,6 +121,8 @@ class Reports:
 
 def as_file(report: Report, kind: str) -> Response:
     """Return a report as html, md or json; Refusal 409 while there is nothing to show."""
+    from tinygpt.report import to_html, to_markdown  # and rich, which a start does not wait for
+
     comparison = report.comparison
     if comparison is None:
         raise Refusal(409, "the report is not done", code="report_not_done")

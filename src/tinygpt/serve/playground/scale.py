@@ -5,8 +5,7 @@ The picture of the weights is the reports' (report/charts/blocks.py).
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
 
 from tinygpt.config.train_config import TrainConfig
 from tinygpt.errors import ConfigError
@@ -14,6 +13,9 @@ from tinygpt.model.external_config import AnyAccount, AnyConfig, account_of
 from tinygpt.report.charts.blocks import ModelShape, blocks_chart
 from tinygpt.report.charts.palette import Mark
 from tinygpt.report.comparison.table import COMPONENTS
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 __all__ = ["picture", "scale"]
 
@@ -85,10 +87,12 @@ def picture(found: Sequence[dict[str, Any]], width: float) -> list[Any]:
         )
         for letter, one in zip("AB", found, strict=False)
     ]
+    from xml.etree import ElementTree  # a start does not wait for a parser
+
     return _tree(ElementTree.fromstring(blocks_chart(shapes, width)))  # noqa: S314 - our own markup
 
 
-def _tree(element: ElementTree.Element) -> list[Any]:
+def _tree(element: "Element") -> list[Any]:
     parts = [element.text, *(part for child in element for part in (_tree(child), child.tail))]
     return [element.tag, element.attrib, *filter(None, parts)]
 
