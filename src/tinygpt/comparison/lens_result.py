@@ -22,7 +22,7 @@ from tinygpt.evaluation.result import Evaluation
 __all__ = ["Alternative", "Lens", "Stretch", "Token", "View"]
 
 SCHEMA_VERSION = 1
-"""Of the JSON document: fields are added under it, never renamed."""
+"""Version of the JSON document; fields are added under it, never renamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Alternative:
     """A token that might have stood here."""
 
     token: str
-    """Its text; bytes that are no whole character as backslash escapes."""
+    """Text of the token; bytes that form no whole character are backslash escapes."""
     probability: float
 
 
@@ -39,15 +39,15 @@ class Token:
     """A token of the text, and what it cost."""
 
     token: str
-    """Its text; bytes that are no whole character as backslash escapes."""
+    """Text of the token; bytes that form no whole character are backslash escapes."""
     begin: int
-    """Its first byte in the scored text."""
+    """Index of its first byte in the scored text."""
     end: int
-    """The byte after its last one."""
+    """Index of the byte after its last one."""
     bits: float
-    """What it cost, the share of an escape code included."""
+    """Cost in bits, its share of the escape code included."""
     rank: int | None
-    """1 if the model held no token for likelier; None where it gave no probabilities."""
+    """Rank by probability, 1 for the likeliest; None where the model gave no probabilities."""
     alternatives: tuple[Alternative, ...]
     """The five likeliest tokens here, best first; none where rank is None."""
 
@@ -76,9 +76,9 @@ class Stretch:
     """Whole characters at whose ends a token of every model ends; no shorter piece has that."""
 
     begin: int
-    """Its first byte in the scored text."""
+    """Index of its first byte in the scored text."""
     end: int
-    """The byte after its last one."""
+    """Index of the byte after its last one."""
     text: str
     bits: tuple[float, ...]
     """What it cost each model."""
@@ -91,7 +91,7 @@ class Lens:
     schema_version: int = SCHEMA_VERSION
     tinygpt_version: str
     name: str
-    """Of the text."""
+    """Name of the text."""
     source: str
     """One line: where the text came from."""
     text: str

@@ -1,4 +1,4 @@
-"""What a comparison gives: models on scored texts. Plain data; report/ draws it. No torch.
+"""Result of a comparison: models on scored texts. Plain data; report/ draws it. No torch.
 
 A known architecture whose hub can't be reached is not left out: its sizes, costs and (on random
 weights, labelled) its speed are true without the weights; what is not true is None, with the
@@ -25,7 +25,7 @@ from tinygpt.runs.learning_curve import LearningCurve
 __all__ = ["Comparison", "Contamination", "ModelReport", "Quality", "Sample", "ScoredText"]
 
 SCHEMA_VERSION = 1
-"""Of comparison.json: fields are added under it, never renamed."""
+"""Version of comparison.json; fields are added under it, never renamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,22 +37,22 @@ class ScoredText:
     n_bytes: int
     n_characters: int
     sha256: str
-    """Of the scored bytes."""
+    """SHA-256 of the scored bytes, in hex."""
     prefix_bytes: int
     """Unscored bytes right before them, the same for every model."""
     common_border: bool
     """False if some model has no token that begins where the scored bytes do (boundary.py)."""
     public: bool
-    """Of a named corpus, which models trained on web text have probably seen."""
+    """Whether it is part of a named corpus, which models trained on web text have probably seen."""
     matched_context_bytes: float | None
     """Bytes of this text that the smallest context holds on average: what `matched` was scored
     with; None where no model was scored."""
     block_bytes: int
-    """Of a block of the intervals."""
+    """Size in bytes of the blocks that the intervals resample."""
     differences: tuple[Difference, ...]
-    """Of every two models, each with its own full context."""
+    """Difference of every two models, each with its own full context."""
     matched_differences: tuple[Difference, ...]
-    """The same with matched_context_bytes of context."""
+    """Difference of every two models, each with matched_context_bytes of context."""
     no_interval: str | None
     """Why there are no differences; None where there are."""
     yardsticks: tuple[Yardstick, ...]
@@ -64,15 +64,15 @@ class Contamination:
     """How much of a scored text a run was trained on, word for word."""
 
     n_training_characters: int
-    """Of the run's training part."""
+    """Number of characters in the run's training part."""
     n_searched_characters: int
-    """Of these, the last ones, in which the text was searched."""
+    """Number of these, counted from the end, that were searched."""
     span: int
     """Length in characters of the n-grams."""
     n_grams: int
-    """Places of the scored text where so many characters begin."""
+    """Number of n-grams of that length in the scored text."""
     n_shared_grams: int
-    """Of these, how many stand in the training text."""
+    """Number of these n-grams that also stand in the training text."""
     longest_characters: int
     """Length of the longest run that both have."""
     longest: str
@@ -80,7 +80,7 @@ class Contamination:
 
     @property
     def share(self) -> float:
-        """Of the n-grams, those in the training text."""
+        """Share of the n-grams that stand in the training text."""
         return self.n_shared_grams / self.n_grams if self.n_grams else 0.0
 
 

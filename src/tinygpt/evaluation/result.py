@@ -1,4 +1,4 @@
-"""What scoring a text gives: an `Evaluation`, and the cost by context. No torch."""
+"""Results of scoring: an `Evaluation`, and the cost by context. No torch."""
 
 from dataclasses import dataclass
 

@@ -139,7 +139,7 @@ def score_tokens(
         if bad := int((~np.isfinite(scores.nats)).sum()):
             raise CheckpointError(
                 f"the model gives {bad:,} of {len(ids):,} tokens no probability: its weights are "
-                "numbers, what it computes with them is not; take another checkpoint"
+                "finite, its logits are NaN or infinite; take another checkpoint"
             )
     return found
 

@@ -6,14 +6,14 @@ from tinygpt.escape import markdown, printable
 from tinygpt.report.comparison.notes import footnotes, verdicts
 from tinygpt.report.comparison.rows import sections, sentences, title
 
-__all__ = ["comparison_markdown", "comparison_table"]
+__all__ = ["comparison_markdown"]
 
 
 def comparison_markdown(comparison: Comparison) -> str:
     """Return comparison.md: the table, what it is worth, samples, configs, the rules applied."""
     machine = ", ".join(f"{key} {markdown(str(v))}" for key, v in comparison.machine.items())
     first = markdown(comparison.texts[0].name)
-    lines = [f"# {markdown(title(comparison))}", "", comparison_table(comparison)]
+    lines = [f"# {markdown(title(comparison))}", "", _comparison_table(comparison)]
     lines += _list(f"Verdict on {first}", verdicts(comparison))
     lines += ["", "## What it rests on", "", *(f"- {markdown(n)}" for n in footnotes(comparison))]
     lines += [
@@ -62,7 +62,7 @@ def _keys(comparison: Comparison) -> list[str]:
     return ["", "## Config, key by key", "", about, "", *head, *map(row, comparison.config_keys)]
 
 
-def comparison_table(comparison: Comparison) -> str:
+def _comparison_table(comparison: Comparison) -> str:
     """Return the table alone."""
     names = [markdown(model.name) for model in comparison.models]
     lines = ["| | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
